@@ -1,0 +1,97 @@
+"""The nouns of the pipeline: hub x data set -> features -> scores -> ranking against truth.
+
+Shapes: N samples, D feature dimensions, C target classes, S source classes, K target columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:  # `--help` and misspelt overrides must answer before torch is imported
+    import numpy as np
+    from torch import Tensor
+
+Task = Literal["classification", "multilabel", "regression", "detection"]
+
+
+class ModelRankError(Exception):
+    """An error whose message tells the user what is wrong and the way out; printed without a traceback."""
+
+
+class MissingAsset(ModelRankError):
+    """Weights or images that are neither here nor to be fetched; says what, from where, and where to put it."""
+
+
+class ScorerNotApplicable(ModelRankError):
+    """A scorer that has no value for this model and data set (no logits, wrong task, ...), with the reason."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether one asset (the weights of a model, the images of a data set) can be had."""
+
+    kind: Literal["weights", "images"]
+    name: str
+    state: Literal["present", "fetchable", "missing"]
+    where: str  # the path it has, the place it is fetched from, or the path where the user should put it
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What a scorer sees of one model on one data set.
+
+    features: N x D, floating; the input of the model's classifier (penultimate layer).
+    targets:  classification / detection: N integers, any values >= 0, gaps allowed;
+              multilabel: N x C of 0 / 1; regression: N x K floating.
+    logits:   N x S output of the source classifier, or None where the model has no source head.
+    boxes:    N x 4 floating in 0..1 (centre x, centre y, width, height), detection only.
+    general:  M x D features of general-domain images (PED), or None.
+    facts:    numbers known of the model without looking at its features
+              (`parameters`, `imagenet_accuracy`, `mean_rank_elsewhere`); absent keys are unknown.
+    memo:     intermediate results (moments, a decomposition) that several scorers share.
+    """
+
+    features: Tensor
+    targets: Tensor
+    task: Task = "classification"
+    logits: Tensor | None = None
+    boxes: Tensor | None = None
+    general: Tensor | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The value of one scorer for one model (higher is better), its named parts, and the seconds it took."""
+
+    value: float
+    parts: Mapping[str, float | np.ndarray] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Accuracies (fractions in 0..1) of the hub's models after transfer to one data set, and where they come from."""
+
+    dataset: str
+    protocol: str
+    metric: str
+    accuracy: Mapping[str, float]  # model -> mean over seeds
+    per_seed: Mapping[int, Mapping[str, float]]  # seed -> model -> accuracy; empty where only the mean is known
+    source: str  # a CSV path and its commit, or a publication
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Models in order, best first, by one scorer."""
+
+    scorer: str
+    scores: Mapping[str, Score]  # insertion order = rank order; the hub-level value where the scorer has one
+    failed: Mapping[str, str] = field(default_factory=dict)  # model -> reason
+
+    @property
+    def best(self) -> str:
+        return next(iter(self.scores))
