@@ -1,0 +1,30 @@
+"""modelrank's one command: `python run.py [group=option ...]`; conf/config.yaml is the table of contents."""
+
+import logging
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    from modelrank import build  # torch and Lightning are imported behind this line, not for --help or a typo
+    from modelrank.types import ModelRankError
+
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        build.refuse_unsafe_combinations(cfg, sweeping=sweeping)
+        with build.tracker(cfg) as tracker:
+            build.stage(cfg)(cfg, tracker)
+    except Exception as error:
+        if sweeping or not isinstance(error, ModelRankError):
+            logging.getLogger("modelrank").exception("the job failed")  # Hydra leaves no traceback in a job's own log
+            raise
+        sys.exit(f"modelrank: {error}")  # a sentence, not a traceback; exit code 1
+
+
+if __name__ == "__main__":
+    main()

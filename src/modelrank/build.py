@@ -1,0 +1,71 @@
+"""From the composed config to objects: the only file that calls `hydra.utils.instantiate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from modelrank.types import ModelRankError
+
+if TYPE_CHECKING:
+    from modelrank.data.dataset import DatasetSpec
+    from modelrank.hub.model import PretrainedModel
+    from modelrank.tracking import Tracker
+
+
+def stage(cfg: DictConfig) -> Callable[[DictConfig, Tracker], Any]:
+    """The stage function of `conf/stage`, its own settings bound."""
+    return instantiate(cfg.stage)
+
+
+def tracker(cfg: DictConfig) -> Tracker:
+    """The tracker of `conf/logger`, a context manager; it is given the whole config to record."""
+    return instantiate(cfg.logger, run_dir=cfg.paths.run, config=cfg, _recursive_=False)
+
+
+def models(cfg: DictConfig) -> dict[str, PretrainedModel]:
+    """The models of the hub by name: those that it lists as YAMLs, then those that it finds by itself."""
+    listed = {name: instantiate(spec) for name, spec in cfg.get("models", {}).items()}
+    found = instantiate(cfg.hub.expand) if "expand" in cfg.hub else {}
+    if not (listed or found):
+        raise ModelRankError(f"hub={cfg.hub.name} holds no model; name some in its YAML or in hub.names")
+    return listed | found
+
+
+def dataset(cfg: DictConfig) -> DatasetSpec:
+    """The target data set."""
+    return instantiate(cfg.dataset)
+
+
+def scorers(cfg: DictConfig) -> dict[str, Callable[..., Any]]:
+    """Scorers by their id (the YAML's file name), hyper-parameters bound."""
+    return {name: instantiate(spec) for name, spec in cfg.scorers.items()}
+
+
+def protocol(cfg: DictConfig) -> Any:
+    """How ground truth is measured."""
+    return instantiate(cfg.protocol)
+
+
+def truth(cfg: DictConfig) -> Any:
+    """The table that measured or published accuracies are read from, or None."""
+    return instantiate(cfg.truth)
+
+
+def trainer(cfg: DictConfig) -> Callable[..., Any]:
+    """A function that makes a `Trainer`; Lightning is imported only when one is made."""
+    return partial(instantiate, cfg.trainer)
+
+
+def refuse_unsafe_combinations(cfg: DictConfig, *, sweeping: bool) -> None:
+    """Under DDP every further rank runs this command again, so in a sweep each would run the whole sweep."""
+    if sweeping and "ddp" in str(cfg.trainer.get("strategy", "")):
+        raise ModelRankError(
+            "trainer=ddp cannot be swept with -m: each rank would run the whole sweep again. "
+            "Either sweep with one job per GPU (trainer=gpu hydra/launcher=joblib or submitit_slurm), "
+            "or run the configurations one by one without -m."
+        )

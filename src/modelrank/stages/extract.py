@@ -1,0 +1,60 @@
+"""`stage=extract`: hub x data set -> features, one model after the other, so that one hub fits in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from modelrank import build
+from modelrank.data.dataset import ImageData
+from modelrank.features.extract import extract as extract_features
+from modelrank.features.store import FeatureStore
+from modelrank.hub.model import PretrainedModel
+from modelrank.stages.check import require
+from modelrank.stages.rows import finish, run_facts
+from modelrank.tracking import Tracker
+from modelrank.types import FeatureSet
+
+log = logging.getLogger(__name__)
+
+
+def extract(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
+    """Fill the feature store; features.csv has one row a model: n, d, logits, status, reason."""
+    rows = []
+    for model, _, features in feature_sets(cfg):
+        row = run_facts(cfg) | {"model": model.name}
+        if isinstance(features, FeatureSet):
+            n, d = features.features.shape
+            row |= {"n": n, "d": d, "logits": features.logits is not None, "status": "ok", "reason": ""}
+        else:
+            row |= {"status": "failed", "reason": str(features)}
+        rows.append(row)
+    return finish(cfg, tracker, "features", pd.DataFrame(rows))
+
+
+def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, FeatureSet | Exception]]:
+    """Each model of the hub with its features on the scored images, or with the error that kept it from having them."""
+    require(cfg)
+    cache = Path(cfg.paths.cache)
+    data = build.dataset(cfg).load(cache)
+    log.info("images: %s; scored: %s", data.source, " + ".join(cfg.dataset.scored))
+    for model in build.models(cfg).values():
+        try:
+            features = extract_features(
+                model,
+                data,
+                store=FeatureStore(cache / "features"),
+                cache=cache,
+                trainer=build.trainer(cfg),
+                scored=cfg.dataset.scored,
+                image_size=cfg.hub.image_size,
+                **cfg.extraction,
+            )
+        except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
+            log.exception("%s: no features", model.name)
+            features = error
+        yield model, data, features

@@ -1,0 +1,42 @@
+"""What every stage does with its rows: the facts that each row carries, and writing, tracking and judging the table."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from modelrank.tracking import Tracker
+from modelrank.types import ModelRankError
+
+
+@cache
+def versions() -> str:
+    """Python and the packages that numbers depend on, as one cell of a table."""
+    packages = ("modelrank", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
+    return " ".join([f"python={sys.version.split()[0]}", *(f"{name}={version(name)}" for name in packages)])
+
+
+def run_facts(cfg: DictConfig) -> dict[str, Any]:
+    """The columns that every row of a run shares."""
+    return {"hub": cfg.hub.name, "dataset": cfg.dataset.name, "seed": cfg.seed, "versions": versions()}
+
+
+def finish(cfg: DictConfig, tracker: Tracker, name: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Write NAME.csv into the run folder and mirror it to the tracker."""
+    rows.to_csv(Path(cfg.paths.run) / f"{name}.csv", index=False)
+    tracker.table(name, rows)
+    return rows
+
+
+def raise_for_failed(rows: pd.DataFrame, what: str) -> None:
+    """After everything else is done: the exit code must say that some rows failed."""
+    failed = rows[rows.status == "failed"]
+    if len(failed):
+        names = ", ".join(dict.fromkeys(failed.model))
+        raise ModelRankError(f"{len(failed)} of {len(rows)} {what} failed ({names}); their rows give the reason")

@@ -1,0 +1,64 @@
+"""Collects the rows of a sweep: every finished job adds its own to `results.csv` in the sweep's folder.
+
+It is done job by job, not at the end, because Hydra 1.3 skips the end-of-sweep callback when a job failed, and
+because a killed sweep should leave what it had. A file lock keeps jobs of parallel launchers apart.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROW_FILES = ("ranking.csv", "truth.csv", "scores.csv", "assets.csv")  # a job's result: the first that it wrote
+
+
+class CollectRows(Callback):
+    """Hydra callback (conf/hydra/modelrank.yaml)."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
+            return
+        import pandas as pd
+        from filelock import FileLock
+
+        sweep_dir = Path(hydra.sweep.dir)
+        rows = _job_rows(Path(hydra.runtime.output_dir))
+        failed = job_return.status != JobStatus.COMPLETED
+        job = {
+            "job": hydra.job.num,
+            "overrides": hydra.job.override_dirname,
+            "job_status": "failed" if failed else "ok",
+            "job_error": _first_line(job_return._return_value) if failed else "",
+        }
+        rows = rows.assign(**job) if len(rows) else pd.DataFrame([job])
+        results = sweep_dir / "results.csv"
+        with FileLock(str(sweep_dir / ".results.lock")):
+            earlier = [pd.read_csv(results)] if results.exists() else []
+            together = pd.concat([*earlier, rows], ignore_index=True)
+            temporary = results.with_suffix(f".{os.getpid()}.tmp")
+            together.to_csv(temporary, index=False)
+            os.replace(temporary, results)
+
+
+def _job_rows(folder: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    for name in ROW_FILES:
+        if (folder / name).exists():
+            return pd.read_csv(folder / name)
+    return pd.DataFrame()
+
+
+def _first_line(error: Any) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
