@@ -1,0 +1,74 @@
+"""The rules of the house that a machine can hold: imports run one way, heavy packages stay in their rooms."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "modelrank"
+
+# A room may import the rooms listed for it, its own files, and nothing else of the package.
+ROOMS = {
+    "types": set(),
+    "packages": {"types"},
+    "tracking": {"types"},
+    "sweep": {"types"},
+    "hub": {"types", "packages"},
+    "data": {"types", "packages"},
+    "scorers": {"types"},
+    "ranking": {"types"},
+    "features": {"types", "hub", "data"},
+    "truth": {"types", "hub", "data", "features", "ranking", "scorers"},
+    "report": {"types", "ranking"},
+    "api": {"types", "scorers", "ranking", "build"},
+    "build": {"types", "hub", "data", "tracking"},
+    "stages": {"types", "hub", "data", "scorers", "ranking", "features", "truth", "report", "build", "tracking"},
+    "__init__": {"api"},
+}
+ONLY_IN = {
+    "pytorch_lightning": {"features", "truth", "data"},
+    "wandb": {"tracking"},
+    "hydra": {"build", "sweep", "stages"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write absolute imports"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_run_one_way(path):
+    room = room_of(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "modelrank" and len(parts) > 1:
+            assert parts[1] == room or parts[1] in ROOMS[room], f"{path}: {room} must not import {name}"
+        elif parts[0] in ONLY_IN:
+            assert room in ONLY_IN[parts[0]], f"{path}: {parts[0]} belongs in {ONLY_IN[parts[0]]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 350, f"{path} has grown: is there a natural seam?"
+
+
+def test_scorers_know_only_types_contract_and_linalg():
+    for path in (SOURCE / "scorers").glob("*.py"):
+        for name in imports(path):
+            if name.startswith("modelrank.scorers."):
+                source = name.split(".")[2]
+                assert source in {"contract", "linalg"} or path.name in {"__init__.py"}, f"{path} imports {name}"
