@@ -1,0 +1,103 @@
+"""`stage=score`: every scorer on every model's features, one flat row each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from modelrank import build
+from modelrank.data.images import ImageData
+from modelrank.ranking.order import rank
+from modelrank.stages.extract import feature_sets
+from modelrank.stages.rows import finish, raise_for_failed, run_facts
+from modelrank.tracking import Tracker
+from modelrank.types import FeatureSet, Ranking, Score, ScorerNotApplicable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScoredHub:
+    """rows: scores.csv; rankings: by scorer, those that have a value for at least one model; images: the data set."""
+
+    rows: pd.DataFrame
+    rankings: Mapping[str, Ranking]
+    images: ImageData
+
+
+def score(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
+    """Write scores.csv; raises at the very end when a row failed."""
+    rows = finish(cfg, tracker, "scores", score_hub(cfg).rows)
+    raise_for_failed(rows, "scores")
+    return rows
+
+
+def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] | None = None) -> ScoredHub:
+    """Extract (or read) the features of each model in turn and score them; a failure is a row, not the end."""
+    scorers = build.scorers(cfg)
+    outcomes: dict[str, dict[str, Score | Exception]] = {name: {} for name in scorers}
+    rows: list[dict[str, Any]] = []
+    images: ImageData | None = None
+    bar = tqdm(total=len(build.models(cfg)) * len(scorers), desc="scoring", unit="score", leave=False, delay=2)
+    for model, images, features in feature_sets(cfg):  # noqa: B007  the data set is the same each time, kept for below
+        if isinstance(features, FeatureSet):
+            features = _with_facts(features, model.name, mean_rank_elsewhere)
+        for name, scorer in scorers.items():
+            outcome = outcomes[name][model.name] = _outcome(scorer, features)
+            rows.append(run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(outcome, features))
+            bar.update()
+    bar.close()
+    assert images is not None  # a hub has at least one model, see build.models
+    rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
+    table = pd.DataFrame(rows)
+    table["score"] = [
+        rankings[row.scorer].scores[row.model].value if row.status == "ok" else None for row in table.itertuples()
+    ]
+    table["protocol"] = cfg.protocol.name
+    return ScoredHub(table, rankings, images)
+
+
+def _scores(outcomes: Mapping[str, Score | Exception]) -> dict[str, Score]:
+    return {model: outcome for model, outcome in outcomes.items() if isinstance(outcome, Score)}
+
+
+def _ranking(name: str, scorer: Any, outcomes: Mapping[str, Score | Exception]) -> Ranking:
+    reasons = {model: str(outcome) for model, outcome in outcomes.items() if isinstance(outcome, Exception)}
+    combine = scorer.func.facts.combine  # conf/scorer binds hyper-parameters, so every scorer is a partial
+    return rank(name, _scores(outcomes), combine=combine, failed=reasons)
+
+
+def _with_facts(features: FeatureSet, model: str, elsewhere: Mapping[str, float] | None) -> FeatureSet:
+    known = {"mean_rank_elsewhere": elsewhere[model]} if elsewhere and model in elsewhere else {}
+    return replace(features, facts={**features.facts, **known})
+
+
+def _outcome(scorer: Callable[[FeatureSet], Score], features: FeatureSet | Exception) -> Score | Exception:
+    if isinstance(features, Exception):
+        return features
+    try:
+        return scorer(features)
+    except ScorerNotApplicable as reason:
+        return reason
+    except Exception as error:  # one bad scorer must not stop the others
+        log.warning("%s", error, exc_info=not isinstance(error, ValueError))
+        return error
+
+
+def _columns(outcome: Score | Exception, features: FeatureSet | Exception) -> dict[str, Any]:
+    shape: dict[str, Any] = {}
+    if isinstance(features, FeatureSet):
+        shape = {"n": len(features.features), "d": features.features.shape[1]}
+        if features.task == "classification":
+            shape["classes"] = len(features.targets.unique())
+    if isinstance(outcome, Score):
+        return shape | {"seconds": outcome.seconds, "status": "ok", "reason": ""}
+    status = "not_applicable" if isinstance(outcome, ScorerNotApplicable) else "failed"
+    return shape | {"seconds": None, "status": status, "reason": str(outcome)}
+
