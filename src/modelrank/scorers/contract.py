@@ -1,0 +1,186 @@
+"""What every scorer promises: the `@scorer` decorator checks what goes in and what comes out.
+
+A scorer is a pure function `(data: FeatureSet, *, hyperparameters) -> Score`, higher is better. The decorator makes
+the promises that are the same for all of them, so that a scorer's own file holds only its mathematics:
+
+- the task fits and what the scorer needs is there, else `ScorerNotApplicable` with the reason;
+- needed arrays have the right shape and are finite, else `ValueError` naming the array and the count;
+- integer labels are refused below 0 and arrive as 0..C-1 in order of value, whatever gaps they had; multi-label
+  columns that are constant and say nothing are dropped; regression targets arrive as N x K;
+- the global random states (torch, numpy, random) are left as they were, gradients are off;
+- the value is finite, else `ScorerNotApplicable`; `seconds` is filled in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modelrank.scorers.linalg import chunks
+from modelrank.types import FeatureSet, Score, ScorerNotApplicable, Task
+
+# Arrays of the FeatureSet, or keys of its `facts`. Only what is named is checked: a scorer that reads the logits
+# alone does not care about the features.
+Need = Literal[
+    "features", "targets", "logits", "boxes", "general", "parameters", "imagenet_accuracy", "mean_rank_elsewhere"
+]
+Combine = Callable[[Mapping[str, Score]], dict[str, float]]
+
+_FACTS = {
+    "parameters": "the number of parameters",
+    "imagenet_accuracy": "an ImageNet accuracy",
+    "mean_rank_elsewhere": "the model's rank on other data sets",
+}
+
+
+@dataclass(frozen=True)
+class ScorerFacts:
+    """What the machinery must know of a scorer. `combine` turns the scores of a whole hub into its final values."""
+
+    tasks: frozenset[Task]
+    needs: frozenset[Need]
+    combine: Combine | None = None
+
+
+class Scorer(Protocol):
+    facts: ScorerFacts
+
+    def __call__(self, data: FeatureSet, /, **hyperparameters: Any) -> Score: ...
+
+
+def scorer(
+    *, tasks: set[Task], needs: set[Need] | None = None, combine: Combine | None = None
+) -> Callable[[Callable[..., Score]], Scorer]:
+    """Make a scorer of a function; `needs` is {"features", "targets"} where nothing else is said."""
+    wanted = frozenset(needs) if needs is not None else frozenset[Need]({"features", "targets"})
+    if unknown := (tasks - set(get_args(Task))) | (wanted - set(get_args(Need))):
+        raise ValueError(f"unknown task or need: {sorted(unknown)}")
+    facts = ScorerFacts(frozenset(tasks), wanted, combine)
+
+    def decorate(function: Callable[..., Score]) -> Scorer:
+        name = function.__name__
+
+        @functools.wraps(function)
+        def checked(data: FeatureSet, /, **hyperparameters: Any) -> Score:
+            start = time.perf_counter()
+            with _random_states_kept(), torch.no_grad():
+                ready = prepare(data, facts, name)
+                try:
+                    score = function(ready, **hyperparameters)
+                except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+                    raise ScorerNotApplicable(f"{name}: a decomposition of these features fails ({error})") from error
+                if ready.features.is_cuda:
+                    torch.cuda.synchronize(ready.features.device)  # else `seconds` is the time to queue the kernels
+            if not math.isfinite(score.value):
+                raise ScorerNotApplicable(f"{name} has no finite value on these features (it is {score.value})")
+            return dataclasses.replace(score, value=float(score.value), seconds=time.perf_counter() - start)
+
+        checked.facts = facts  # type: ignore[attr-defined]
+        return cast(Scorer, checked)
+
+    return decorate
+
+
+def facts_of(fn: Callable[..., Score]) -> ScorerFacts:
+    """The facts of a scorer, also through the functools.partial that Hydra makes of a YAML."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return cast(Scorer, fn).facts
+
+
+def prepare(data: FeatureSet, facts: ScorerFacts, name: str) -> FeatureSet:
+    """The same data with targets in canonical form, sharing the memo; every array in `facts.needs` was checked."""
+    if data.task not in facts.tasks:
+        raise ScorerNotApplicable(f"{name} is for {', '.join(sorted(facts.tasks))}, not for {data.task}")
+    for need in sorted(facts.needs - {"features", "targets"}):
+        if need in _FACTS:
+            if data.facts.get(need) is None:
+                raise ScorerNotApplicable(f"{name} needs {_FACTS[need]}, which is not known for this model")
+        elif getattr(data, need) is None:
+            raise ScorerNotApplicable(f"{name} needs {need}, which this model or data set does not have")
+    for array in sorted(facts.needs & {"features", "logits", "boxes", "general"}):
+        key = f"checked {array}"
+        if key not in data.memo:  # once for all scorers of a run: the check reads every number
+            _check_matrix(array, getattr(data, array), data)
+            data.memo[key] = True
+    if "targets" not in facts.needs:
+        return data
+    if "canonical targets" not in data.memo:
+        data.memo["canonical targets"] = _canonical_targets(data)
+    return dataclasses.replace(data, targets=data.memo["canonical targets"])
+
+
+def _check_matrix(name: str, x: Tensor, data: FeatureSet) -> None:
+    if x.ndim != 2 or not x.is_floating_point():
+        raise ValueError(f"{name} must be a matrix of floating numbers, got shape {tuple(x.shape)} of {x.dtype}")
+    if x.shape[0] < 2 or x.shape[1] < 1:
+        raise ValueError(f"{name} must have at least 2 rows and 1 column, got shape {tuple(x.shape)}")
+    if name == "general":
+        if x.shape[1] != data.features.shape[1]:
+            raise ValueError(f"general has {x.shape[1]} columns, features has {data.features.shape[1]}")
+    elif len(x) != len(data.features):
+        raise ValueError(f"{name} has {len(x)} rows, features has {len(data.features)}")
+    if name == "boxes" and x.shape[1] != 4:
+        raise ValueError(f"boxes must be N x 4 (centre x, centre y, width, height), got shape {tuple(x.shape)}")
+    bad = sum(int(rows.numel() - rows.isfinite().sum()) for _, rows in chunks(x))
+    if bad:
+        raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.numel()}; drop or mend these rows")
+
+
+def _canonical_targets(data: FeatureSet) -> Tensor:
+    y, n = data.targets, len(data.features)
+    if len(y) != n:
+        raise ValueError(f"targets has {len(y)} rows, features has {n}")
+    y = y.to(data.features.device)
+    if data.task in ("classification", "detection"):
+        if y.ndim != 1 or y.is_floating_point():
+            raise ValueError(f"targets must be N integers, got shape {tuple(y.shape)} of {y.dtype}")
+        y = y.long()
+        if int(y.min()) < 0:
+            raise ValueError(f"targets holds {int((y < 0).sum())} labels below 0 (the least is {int(y.min())})")
+        values, canonical = torch.unique(y, return_inverse=True)
+        if len(values) < 2:
+            raise ValueError(f"targets holds one class only (label {int(values[0])}); a score needs two or more")
+        return canonical
+    if data.task == "multilabel":
+        if y.ndim != 2 or not bool(((y == 0) | (y == 1)).all()):
+            raise ValueError(f"multi-label targets must be N x C of 0 and 1, got shape {tuple(y.shape)} of {y.dtype}")
+        y = y.long()
+        y = y[:, (y.min(0).values == 0) & (y.max(0).values == 1)]
+        if y.shape[1] == 0:
+            raise ValueError("targets: no class has both positive and negative samples")
+        return y
+    y = y[:, None] if y.ndim == 1 else y
+    if y.ndim != 2 or y.shape[1] < 1 or y.is_complex():
+        raise ValueError(f"regression targets must be N x K numbers, got shape {tuple(y.shape)} of {y.dtype}")
+    y = y.double()
+    if bad := int((~y.isfinite()).sum()):
+        raise ValueError(f"targets holds {bad} NaN or infinite values of {y.numel()}")
+    if bool((y == y[0]).all()):
+        raise ValueError("targets is the same for every sample; a score needs something to predict")
+    return y
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)

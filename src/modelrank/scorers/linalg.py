@@ -1,0 +1,224 @@
+"""Linear algebra that scorers share: chunked passes over the rows, moments, principal components.
+
+Shapes: N samples, D feature dimensions, C classes, k components. Everything here reads the features chunk by chunk,
+so that a half-precision or memory-mapped N x D tensor is never copied as a whole, and works on any device.
+
+Compute dtype: float16 and bfloat16 are computed in float32, float32 and float64 as they are. Moments (sums over N) are
+always float64: C x D and D x D arrays are small, and a cancellation such as total - between scatter needs the digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from modelrank.types import FeatureSet
+
+T = TypeVar("T")
+
+CHUNK_ELEMENTS = 1 << 18  # 1 MB of float32: a centred chunk stays in a core's cache between two products
+
+
+def shared(data: FeatureSet, key: str, fn: Callable[[], T]) -> T:
+    """`fn()`, computed once for all scorers of the same data. Put every parameter that matters into `key`.
+
+    A scorer that goes on with other features must not carry the memo over: `replace(data, features=..., memo={})`.
+    """
+    if key not in data.memo:
+        data.memo[key] = fn()
+    return data.memo[key]
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def working(x: Tensor) -> Tensor:
+    """The whole tensor in its compute dtype (no copy when it has that already). Never write into the result."""
+    return x.to(compute_dtype(x))
+
+
+def chunks(
+    x: Float[Tensor, "N D"], dtype: torch.dtype | None = None, elements: int = 16 * CHUNK_ELEMENTS
+) -> Iterator[tuple[slice, Float[Tensor, "n D"]]]:
+    """Rows of `x` in order as (slice, rows in `dtype`, its compute dtype by default), about `elements` at a time."""
+    rows = max(1, elements // x.shape[1])
+    for start in range(0, len(x), rows):
+        part = slice(start, min(start + rows, len(x)))
+        yield part, x[part].to(dtype or compute_dtype(x))
+
+
+def class_counts(data: FeatureSet) -> Int64[Tensor, " C"]:
+    """Samples per class; the targets are canonical (0..C-1, none empty) inside a scorer."""
+    return shared(data, "class counts", lambda: torch.bincount(data.targets))
+
+
+def class_sums(x: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """C x D sums of the rows of each class, without an N x C matrix on a CPU."""
+    if x.is_cuda:  # index_add_ adds in any order there: a product with one-hot rows is deterministic
+        return torch.nn.functional.one_hot(labels, classes).to(x.dtype).T @ x
+    return x.new_zeros(classes, x.shape[1]).index_add_(0, labels, x)
+
+
+@dataclass(frozen=True)
+class ClassMoments:
+    """First moments, float64."""
+
+    counts: Float[Tensor, " C"]
+    mean: Float[Tensor, " D"]
+    class_means: Float[Tensor, "C D"]
+
+    @property
+    def between(self) -> Float[Tensor, "D D"]:
+        """Sum over classes of N_c (mu_c - mu)(mu_c - mu)^T."""
+        spread = (self.class_means - self.mean) * self.counts.sqrt()[:, None]
+        return spread.T @ spread
+
+
+def column_mean(data: FeatureSet) -> Float[Tensor, " D"]:
+    """Mean of the features, float64."""
+
+    def compute() -> Tensor:
+        total = sum(rows.sum(0, dtype=torch.float64) for _, rows in chunks(data.features))
+        return torch.as_tensor(total) / len(data.features)
+
+    return shared(data, "column mean", compute)
+
+
+def class_moments(data: FeatureSet) -> ClassMoments:
+    """Counts, mean and class means. Cost N x D."""
+
+    def compute() -> ClassMoments:
+        counts = class_counts(data).double()
+        sums = torch.zeros(len(counts), data.features.shape[1], dtype=torch.float64, device=data.features.device)
+        for part, rows in chunks(data.features, torch.float64):
+            sums += class_sums(rows, data.targets[part], len(counts))
+        return ClassMoments(counts, sums.sum(0) / len(data.features), sums / counts[:, None])
+
+    return shared(data, "class moments", compute)
+
+
+def scatter(data: FeatureSet) -> Float[Tensor, "D D"]:
+    """Sum of (x - mean)(x - mean)^T over all samples, float64, in one pass. Cost N x D^2."""
+
+    def compute() -> Tensor:
+        x = data.features
+        total = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+        mean = column_mean(data)
+        for _, rows in chunks(x, torch.float64):
+            rows = rows - mean
+            total.addmm_(rows.T, rows)
+        return total
+
+    return shared(data, "scatter", compute)
+
+
+def within_scatter(data: FeatureSet) -> Float[Tensor, "D D"]:
+    """Sum over samples of (x - mu_class)(x - mu_class)^T = total - between, float64."""
+    return shared(data, "within scatter", lambda: scatter(data) - class_moments(data).between)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components, strongest first.
+
+    scores: N x k centred features in the basis of the components; column j has the norm singular_values[j].
+    """
+
+    scores: Float[Tensor, "N k"]
+    singular_values: Float[Tensor, " k"]  # float64
+
+
+def pca(data: FeatureSet, components: int | None = None, solver: str = "exact", seed: int = 1919) -> Components:
+    """The first `components` principal components (all where None), fewer where N or D has no more.
+
+    exact: eigenvectors of the D x D scatter, or of the N x N Gram matrix where N < D (cost min(N, D)^2 max(N, D)).
+    randomised: Halko et al. 2011, algorithm 4.3, as scikit-learn's PCA(svd_solver="randomized", iterated_power=1)
+    draws it (same seed, same test matrix, 10 oversamples), cost 4 N D (k + 10). Unlike scikit-learn the test matrix
+    multiplies the columns also where N < D: drawn for the rows, the result would depend on the order of samples.
+    """
+    if solver not in ("exact", "randomised"):
+        raise ValueError(f"solver must be 'exact' or 'randomised', got {solver!r}")
+    n, d = data.features.shape
+    k = min(n, d) if components is None else min(components, n, d)
+    if k < 1:
+        raise ValueError(f"components must be at least 1, got {components}")
+    key = f"pca {solver} {k} {seed if solver == 'randomised' else ''}"
+    return shared(data, key, lambda: _randomised(data, k, seed) if solver == "randomised" else _exact(data, k))
+
+
+def _exact(data: FeatureSet, k: int) -> Components:
+    x = data.features
+    mean = column_mean(data)
+    if len(x) < x.shape[1]:
+        centred = x.double() - mean
+        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        sigma = values.flip(0)[:k].clamp(min=0).sqrt()
+        return Components((vectors.flip(1)[:, :k] * sigma).to(compute_dtype(x)), sigma)
+    values, vectors = torch.linalg.eigh(scatter(data))
+    basis = vectors.flip(1)[:, :k].to(compute_dtype(x))
+    scores = torch.empty(len(x), k, dtype=basis.dtype, device=x.device)
+    for part, rows in chunks(x):
+        torch.mm(rows - mean.to(rows.dtype), basis, out=scores[part])
+    return Components(scores, values.flip(0)[:k].clamp(min=0).sqrt())
+
+
+def _randomised(data: FeatureSet, k: int, seed: int) -> Components:
+    x, dtype = data.features, compute_dtype(data.features)
+    mean = column_mean(data).to(dtype)
+    width = k + 10
+    # The legacy generator and its order of drawing (row by row, float64) are what makes the published seed mean this.
+    drawn = np.random.RandomState(seed).normal(size=(x.shape[1], width))
+    test = torch.from_numpy(drawn).to(device=x.device, dtype=dtype)
+
+    def centred() -> Iterator[tuple[slice, Tensor]]:
+        return ((part, rows - mean) for part, rows in chunks(x, dtype, CHUNK_ELEMENTS))
+
+    power = torch.zeros_like(test)  # A^T A test: both products of the power iteration read a chunk once
+    for _, rows in centred():
+        power.addmm_(rows.T, rows @ test)
+    basis = torch.empty(len(x), width, dtype=dtype, device=x.device)
+    for part, rows in centred():
+        torch.mm(rows, power, out=basis[part])
+    basis = _orthonormalise(basis)
+    small = torch.zeros(x.shape[1], basis.shape[1], dtype=dtype, device=x.device)  # (Q^T A)^T
+    for part, rows in centred():
+        small.addmm_(rows.T, basis[part])
+    _, sigma, vt = torch.linalg.svd(_triangle(small))
+    k = min(k, len(sigma))
+    rotation = (vt[:k].T * sigma[:k]).to(dtype)
+    for part, rows in chunks(basis):
+        basis[part, :k] = rows @ rotation
+    return Components(basis[:, :k], sigma[:k])
+
+
+def _triangle(tall: Tensor) -> Tensor:
+    """R of a QR decomposition in float64, by chunks of rows (TSQR): stable where the Gram matrix is not."""
+    r = tall.new_zeros(0, tall.shape[1], dtype=torch.float64)
+    for _, rows in chunks(tall, torch.float64, CHUNK_ELEMENTS // 2):
+        r = torch.linalg.qr(torch.cat([r, rows]), mode="r").R
+    return r
+
+
+def _orthonormalise(y: Tensor) -> Tensor:
+    """An orthonormal basis of the columns of `y`, written over `y`; fewer columns where `y` has less rank.
+
+    Q = Y V / s with the singular values s and right vectors V of the triangle loses orthogonality in proportion to
+    the condition of Y; what was lost is mended by doing it once more.
+    """
+    for _ in range(2):
+        _, s, vt = torch.linalg.svd(_triangle(y))
+        rank = max(1, int((s > s[0] * torch.finfo(y.dtype).eps).sum()))
+        inverse = vt[:rank].T / s[:rank].clamp(min=torch.finfo(torch.float64).tiny)
+        for part, rows in chunks(y, torch.float64, CHUNK_ELEMENTS // 2):
+            y[part, :rank] = (rows @ inverse).to(y.dtype)
+        y = y[:, :rank]
+        if s[rank - 1] > s[0] * 1e-6:
+            break
+    return y
