@@ -1,0 +1,137 @@
+"""A split of a target data set: images that are opened when asked for, with their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from modelrank.types import ModelRankError, Task
+
+Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2"]
+Transform = Callable[[Image.Image], Tensor]
+
+
+def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
+    """An RGB image of a file, of an H x W (x 3) uint8 array, or of a PIL image in any mode.
+
+    Transparent pixels show white (dropping alpha would show whatever colour lies under it, mostly black);
+    16-bit grey is scaled to 8 bit (PIL would clip it to white). ModelRankError names a file that cannot be read.
+    """
+    if isinstance(image, np.ndarray):
+        return Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+    if not isinstance(image, Image.Image):
+        try:
+            with Image.open(image) as opened:
+                return as_rgb(opened)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ModelRankError(f"cannot read the image {image}: {error}; mend or remove the file") from error
+    if image.mode == "RGB":
+        return image.copy()  # also reads the pixels while the file is open
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+class ImageSplit(Dataset[tuple[Image.Image, Any]]):
+    """N images with targets and ids; `split[i]` is (RGB image, target).
+
+    images:  anything indexable that gives a path, an array or a PIL image (see `as_rgb`); nothing is opened before
+             it is asked for.
+    targets: N int64 (classification), N x C of 0 / 1 (multi-label), N x K floating (regression).
+    ids:     N strings that name an image for the user (a path, or a number in the original file).
+    groups:  N int64, or None; images of one group (glyphs of one typeface) must not be parted by a split.
+    rows:    which images this split has; None = all. Targets, ids and groups are already those of the rows.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Any] | np.ndarray,
+        targets: np.ndarray,
+        ids: Sequence[str],
+        *,
+        groups: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        self.rows = np.arange(len(images)) if rows is None else np.asarray(rows)
+        if not len(self.rows) == len(targets) == len(ids):
+            raise ValueError(f"{len(self.rows)} images, {len(targets)} targets and {len(ids)} ids do not match")
+        self.images, self.targets, self.ids, self.groups = images, targets, list(ids), groups
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
+        """The image and its target: an int, or a float32 tensor of C or K values."""
+        target = self.targets[index]
+        target = int(target) if self.targets.ndim == 1 else torch.as_tensor(target, dtype=torch.float32)
+        return as_rgb(self.images[int(self.rows[index])]), target
+
+    def take(self, indices: np.ndarray) -> ImageSplit:
+        """The split of these rows, in this order."""
+        return ImageSplit(
+            self.images,
+            self.targets[indices],
+            [self.ids[i] for i in indices],
+            groups=None if self.groups is None else self.groups[indices],
+            rows=self.rows[indices],
+        )
+
+    def with_transform(self, transform: Transform) -> TransformedImages:
+        return TransformedImages([self], transform)
+
+
+class TransformedImages(Dataset[tuple[Tensor, Any, int]]):
+    """One or more splits in order as (tensor, target, index); the index counts over all of them."""
+
+    def __init__(self, splits: Sequence[ImageSplit], transform: Transform) -> None:
+        self.splits, self.transform = list(splits), transform
+        self.ends = list(accumulate(len(split) for split in self.splits))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        which = int(np.searchsorted(self.ends, index, side="right"))
+        image, target = self.splits[which][index - self.ends[which] + len(self.splits[which])]
+        return self.transform(image), target, index
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """One target data set, split and subsampled, ready for features and fine-tuning.
+
+    splits:      'train', 'val' and 'test', which share no image.
+    source:      which copy of the images was taken (the user's own at PATH, a download, a registry package).
+    fingerprint: content identity, 64 hex digits: source content + chosen images and targets of every split.
+    scored:      the splits whose images the scorers see, in order; never 'test'.
+    split_rule:  where the splits come from and what was drawn from them, in words for the report.
+    """
+
+    name: str
+    task: Task
+    classes: tuple[str, ...]
+    metric: Metric
+    splits: Mapping[str, ImageSplit]
+    source: str
+    licence: str
+    fingerprint: str
+    scored: tuple[str, ...] = ("train", "val")
+    split_rule: str = ""
+
+    def scored_targets(self) -> np.ndarray:
+        """Targets of the scored splits, in the order in which their features are extracted."""
+        return np.concatenate([self.splits[name].targets for name in self.scored])

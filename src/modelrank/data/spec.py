@@ -1,0 +1,188 @@
+"""A data set as its YAML describes it: which copies to look for, how it is split, what is drawn, what is scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from modelrank.data.copies import Contents, ImageCopy, Places
+from modelrank.data.images import ImageData, ImageSplit, Metric
+from modelrank.data.module import check_scored
+from modelrank.data.sampling import draw
+from modelrank.types import Availability, MissingAsset, ModelRankError, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """The target of conf/dataset/*.yaml.
+
+    copies:    ways to get the images, best first; the first that is present is read, else the first that can be
+               fetched. With `root` only the user's own files are looked for, there.
+    val, test: the share of the train images that becomes a split that the set does not define.
+    seed:      of the splits and subsamples. Not the run's seed: measured accuracies belong to one choice of images.
+    subsample: images per split, stratified (random for multi-label and regression); null or absent = all.
+    scored:    the splits that the scorers see: [train], [val] or [train, val].
+    classes:   the names expected, in the order of the targets; None = as the copy has them.
+    """
+
+    name: str
+    task: Task
+    metric: Metric
+    copies: Mapping[str, ImageCopy]
+    licence: str
+    classes: Sequence[str] | None = None
+    root: str | None = None
+    val: float = 0.2
+    test: float = 0.2
+    seed: int = 0
+    subsample: Mapping[str, int | None] | None = field(default_factory=dict)
+    scored: Sequence[str] = ("train", "val")
+    on_unreadable: Literal["refuse", "skip"] = "refuse"
+
+    def __post_init__(self) -> None:
+        check_scored(self.scored)
+        if min(self.val, self.test) <= 0 or self.val + self.test >= 1:
+            raise ModelRankError(
+                f"dataset.val={self.val}, dataset.test={self.test}: give shares that leave a train set"
+            )
+        for split, size in (self.subsample or {}).items():
+            if split not in ("train", "val", "test") or (size is not None and size < 2):
+                raise ModelRankError(
+                    f"dataset.subsample.{split}={size}: give train, val, test: 2 or more, or null (all)"
+                )
+        if self.on_unreadable not in ("refuse", "skip"):
+            raise ModelRankError(f"dataset.on_unreadable={self.on_unreadable}: give refuse or skip")
+
+    def availability(self, cache: Path) -> Availability:
+        """Whether the images are here, can be fetched, or must be put somewhere; starts no download."""
+        places, copies = self._places(cache), self._copies()
+        for copy in copies:
+            if path := copy.present(places):
+                return Availability("images", self.name, "present", str(path))
+        for copy in copies:
+            if origin := copy.origin():
+                return Availability("images", self.name, "fetchable", origin)
+        return Availability("images", self.name, "missing", "; or ".join(copy.wanted(places) for copy in copies))
+
+    def load(self, cache: Path) -> ImageData:
+        """Find or fetch the images, then split and subsample; image files are opened only when they are asked for.
+
+        MissingAsset when no copy can be had, ModelRankError when the copy is not usable (which file, what to do).
+        """
+        contents = self._contents(self._places(cache))
+        classes = tuple(self.classes or contents.classes)
+        if contents.classes != classes:
+            raise ModelRankError(
+                f"{self.name}: classes {contents.classes} in {contents.source}, but {classes} in its YAML"
+            )
+        if self.task != "regression" and len(classes) < 2:
+            raise ModelRankError(f"{self.name}: classes {list(classes)} in {contents.source}; at least two are needed")
+        splits = {name: self._subsample(name, split) for name, split in self._complete(contents.splits).items()}
+        for name, split in splits.items():
+            if not len(split):
+                raise ModelRankError(f"{self.name}: no image for the split {name!r} in {contents.source}")
+        return ImageData(
+            name=self.name,
+            task=self.task,
+            classes=classes,
+            metric=self.metric,
+            splits=splits,
+            source=contents.source,
+            licence=self.licence,
+            fingerprint=fingerprint(contents.identity, splits),
+            scored=check_scored(self.scored),
+            split_rule=self._rule(contents.splits, splits),
+        )
+
+    def _places(self, cache: Path) -> Places:
+        store = Path(cache).expanduser() / "datasets" / self.name
+        own = Path(self.root).expanduser() if self.root else store
+        return Places(own, store, Path(cache).expanduser(), self.on_unreadable)
+
+    def _copies(self) -> list[ImageCopy]:
+        return [copy for copy in self.copies.values() if copy.user_files or not self.root]
+
+    def _contents(self, places: Places) -> Contents:
+        copies = self._copies()
+        for copy in copies:
+            if copy.present(places):
+                return copy.read(places)
+        reasons = []
+        for copy in copies:
+            if copy.origin():
+                try:
+                    copy.fetch(places)
+                except MissingAsset as error:
+                    log.warning("%s: %s", self.name, error)
+                    reasons.append(str(error))
+                else:
+                    return copy.read(places)
+        wanted = "; or ".join(copy.wanted(places) for copy in copies)
+        raise MissingAsset(f"no images for the data set {self.name}: {wanted}{''.join(f' ({r})' for r in reasons)}")
+
+    def _strata(self, split: ImageSplit) -> np.ndarray | None:
+        return split.targets if self.task == "classification" else None
+
+    def _complete(self, splits: Mapping[str, ImageSplit]) -> dict[str, ImageSplit]:
+        """train, val and test, where a missing one is cut from train: whole groups if there are groups, stratified
+        otherwise, and never the last image of a class."""
+        cut, whole = dict(splits), splits["train"]
+        for name, share in (("test", self.test), ("val", self.val)):
+            if name in splits:
+                continue
+            train, purpose = cut["train"], f"split {name}"
+            if train.groups is not None and whole.groups is not None:
+                groups = np.unique(train.groups)
+                size = round(share * len(np.unique(whole.groups)))
+                chosen = draw(None, size, self.seed, purpose, count=len(groups))
+                mask = np.isin(train.groups, groups[chosen])
+            else:
+                size = round(share * len(whole))
+                chosen = draw(self._strata(train), size, self.seed, purpose, count=len(train), keep=1)
+                mask = np.isin(np.arange(len(train)), chosen)
+            cut[name], cut["train"] = train.take(np.flatnonzero(mask)), train.take(np.flatnonzero(~mask))
+        return {name: cut[name] for name in ("train", "val", "test")}
+
+    def _subsample(self, name: str, split: ImageSplit) -> ImageSplit:
+        size = (self.subsample or {}).get(name)
+        if size is None or size >= len(split):
+            return split
+        return split.take(draw(self._strata(split), size, self.seed, f"subsample {name}", count=len(split)))
+
+    def _rule(self, given: Mapping[str, ImageSplit], splits: Mapping[str, ImageSplit]) -> str:
+        cut = [
+            f"{name} = {share:.0%} of train"
+            for name, share in (("val", self.val), ("test", self.test))
+            if name not in given
+        ]
+        how = (
+            "by group"
+            if given["train"].groups is not None
+            else "stratified"
+            if self.task == "classification"
+            else "random"
+        )
+        words = [f"the set's own {', '.join(given)}"] + [f"{', '.join(cut)} ({how}, seed {self.seed})"] * bool(cut)
+        sizes = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
+        return f"{'; '.join(words)}; used: {sizes}; scored: {' + '.join(self.scored)}"
+
+
+def fingerprint(identity: str, splits: Mapping[str, ImageSplit]) -> str:
+    """SHA-256 of the copy's content identity and of the ids and targets of each split, in order.
+
+    The chosen ids stand for the split rule, the subsample and the seed: two ways to the same images share features.
+    """
+    chosen = {
+        name: hashlib.sha256("\n".join(s.ids).encode() + np.ascontiguousarray(s.targets).tobytes()).hexdigest()
+        for name, s in splits.items()
+    }
+    return hashlib.sha256(json.dumps({"identity": identity, **chosen}, sort_keys=True).encode()).hexdigest()
