@@ -1,0 +1,96 @@
+"""One pre-trained model: how to build it, where its weights come from, what it expects of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from modelrank.hub.preprocessing import Preprocessing
+from modelrank.types import Availability, ModelRankError
+
+
+class Weights(Protocol):
+    """A source of weights: says whether it has them, and puts them into a model that was just built."""
+
+    def availability(self, cache: Path, name: str) -> Availability: ...
+
+    def load_into(self, model: nn.Module, cache: Path) -> None: ...
+
+    def identity(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A model of a hub.
+
+    architecture: makes the untrained network, source head included where the weights have one.
+    weights:      source of the weights; None means random (the control of a hub).
+    family, pretraining, licence: words for the report.
+    imagenet_accuracy: published top-1 accuracy of exactly these weights, a fraction; None where there is none.
+    """
+
+    name: str
+    architecture: Callable[[], nn.Module]
+    weights: Weights | None
+    family: str
+    pretraining: str
+    licence: str
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    imagenet_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.imagenet_accuracy is not None and not 0 < self.imagenet_accuracy < 1:
+            raise ModelRankError(
+                f"model {self.name}: imagenet_accuracy {self.imagenet_accuracy} is no fraction in 0..1"
+            )
+
+    def availability(self, cache: Path) -> Availability:
+        """Whether the weights are here or can be fetched; needs no network."""
+        if self.weights is None:
+            return Availability("weights", self.name, "present", "random numbers, made when the model is built")
+        return self.weights.availability(cache, self.name)
+
+    def load(self, cache: Path, *, seed: int = 0) -> nn.Module:
+        """The network on the CPU in eval mode; fetches its weights when they are not in the cache.
+
+        `seed` decides the weights of the random control and nothing else. The global generator is left as it was.
+        Raises MissingAsset, or ModelRankError when the weights do not fit the architecture.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = self.architecture()
+        if self.weights is not None:
+            self.weights.load_into(model, Path(cache))
+        return model.eval()
+
+    def identity(self, *, seed: int = 0) -> dict[str, Any]:
+        """JSON-able content that decides the features: architecture, weights, preprocessing."""
+        return {
+            "architecture": described(self.architecture),
+            "weights": {"random": seed} if self.weights is None else self.weights.identity(),
+            "preprocessing": self.preprocessing.identity(),
+        }
+
+
+def described(function: Callable[..., Any]) -> dict[str, Any]:
+    """JSON-able name and bound arguments of a function or a partial of one."""
+    bound = function.keywords if isinstance(function, partial) else {}
+    inner = function.func if isinstance(function, partial) else function
+    name = f"{inner.__module__}.{getattr(inner, '__qualname__', type(inner).__qualname__)}"
+    return {"function": name, "arguments": _plain(bound)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if callable(value):
+        return described(value)
+    return [_plain(item) for item in value]

@@ -1,0 +1,66 @@
+"""What a model expects of an image: size, crop, interpolation, mean and standard deviation of the RGB channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from modelrank.types import ModelRankError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a PIL RGB image to a float32 tensor 3 x size x size, channels in the order R, G, B.
+
+    size:   side of the square that the model sees, in pixels.
+    resize: length of the short side before the centre crop, in pixels; an image of any size, smaller ones too, is
+            resized to it, so a 32-pixel image loses the same margin as a photograph.
+    mean, std: of the channels scaled to 0..1. A network trained on 0..255 minus a mean m has mean = m / 255 and
+            std = 1 / 255. Models trained on B, G, R have the swap folded into their first convolution instead.
+    """
+
+    size: int = 224
+    resize: int = 256
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not 0 < self.size <= self.resize:
+            raise ModelRankError(f"preprocessing: needs 0 < size <= resize, got size={self.size}, resize={self.resize}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ModelRankError(f"preprocessing: mean {self.mean} and std {self.std} must be 3 numbers, std positive")
+        for key in ("mean", "std"):  # lists of a YAML become tuples: comparable, hashable, JSON-able
+            object.__setattr__(self, key, tuple(float(value) for value in getattr(self, key)))
+
+    def at(self, size: int | None) -> Preprocessing:
+        """The same rule at another size (the margin is scaled in proportion); None keeps the model's own."""
+        return self if size is None else replace(self, size=size, resize=round(self.resize * size / self.size))
+
+    def evaluation(self) -> Callable[[Image], Tensor]:
+        """Resize, centre crop, scale, normalise: the same image always gives the same tensor."""
+        return v2.Compose(
+            [v2.Resize(self.resize, InterpolationMode(self.interpolation)), v2.CenterCrop(self.size), *self._tensor()]
+        )
+
+    def training(self) -> Callable[[Image], Tensor]:
+        """Random resized crop (8 to 100 % of the area) and horizontal flip, from torch's global generator."""
+        crop = v2.RandomResizedCrop(self.size, interpolation=InterpolationMode(self.interpolation))
+        return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._tensor()])
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able content, for cache keys."""
+        return asdict(self)
+
+    def _tensor(self) -> list[torch.nn.Module]:
+        scaled = v2.ToDtype(torch.float32, scale=True)
+        return [v2.ToImage(), scaled, v2.Normalize(list(self.mean), list(self.std)), v2.ToPureTensor()]
