@@ -11,17 +11,21 @@ from omegaconf import DictConfig
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
-    from modelrank import build  # torch and Lightning are imported behind this line, not for --help or a typo
+    from modelrank import build, sweep  # imports from here on: --help and a typo must be answered at once
     from modelrank.types import ModelRankError
 
+    log = logging.getLogger("modelrank")
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    if cfg.skip_done and sweep.already_done():
+        log.info("done already, skipped (skip_done=true)")
+        return
     try:
         build.refuse_unsafe_combinations(cfg, sweeping=sweeping)
         with build.tracker(cfg) as tracker:
             build.stage(cfg)(cfg, tracker)
     except Exception as error:
         if sweeping or not isinstance(error, ModelRankError):
-            logging.getLogger("modelrank").exception("the job failed")  # Hydra leaves no traceback in a job's own log
+            log.exception("the job failed")  # Hydra leaves no traceback in a job's own log
             raise
         sys.exit(f"modelrank: {error}")  # a sentence, not a traceback; exit code 1
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     import pandas as pd
 
+RESULTS = "results.csv"
 ROW_FILES = ("ranking.csv", "truth.csv", "scores.csv", "assets.csv")  # a job's result: the first that it wrote
 
 
@@ -32,23 +33,44 @@ class CollectRows(Callback):
         import pandas as pd
         from filelock import FileLock
 
-        sweep_dir = Path(hydra.sweep.dir)
         rows = _job_rows(Path(hydra.runtime.output_dir))
         failed = job_return.status != JobStatus.COMPLETED
+        if not (failed or len(rows)):
+            return  # it was done already and skipped itself
         job = {
             "job": hydra.job.num,
-            "overrides": hydra.job.override_dirname,
+            "overrides": _overrides(),
             "job_status": "failed" if failed else "ok",
             "job_error": _first_line(job_return._return_value) if failed else "",
         }
         rows = rows.assign(**job) if len(rows) else pd.DataFrame([job])
-        results = sweep_dir / "results.csv"
-        with FileLock(str(sweep_dir / ".results.lock")):
-            earlier = [pd.read_csv(results)] if results.exists() else []
+        results = Path(hydra.sweep.dir) / RESULTS
+        with FileLock(str(results.with_name(".results.lock"))):
+            earlier = [_without(pd.read_csv(results), job["overrides"])] if results.exists() else []
             together = pd.concat([*earlier, rows], ignore_index=True)
             temporary = results.with_suffix(f".{os.getpid()}.tmp")
             together.to_csv(temporary, index=False)
             os.replace(temporary, results)
+
+
+def already_done() -> bool:
+    """Whether results.csv of this sweep's folder holds this job's rows from an earlier, successful try."""
+    hydra = HydraConfig.get()
+    results = Path(hydra.sweep.dir) / RESULTS
+    if hydra.mode != RunMode.MULTIRUN or not results.exists():
+        return False
+    import pandas as pd
+
+    rows = pd.read_csv(results)
+    return bool(((rows.overrides == _overrides()) & (rows.job_status == "ok")).any())
+
+
+def _overrides() -> str:
+    return " ".join(HydraConfig.get().overrides.task)
+
+
+def _without(rows: pd.DataFrame, overrides: str) -> pd.DataFrame:
+    return rows[rows.overrides != overrides]  # a job that is run again replaces its rows
 
 
 def _job_rows(folder: Path) -> pd.DataFrame:

