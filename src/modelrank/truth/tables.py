@@ -1,0 +1,178 @@
+"""Tables of accuracies after transfer: read, checked and extended, every number with its provenance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from scipy.stats import rankdata
+
+from modelrank.types import ModelRankError, Truth
+
+ROW = ("dataset", "model", "protocol", "seed")  # what makes a measured row unique; measured again = replaced
+SHIPPED = Path(__file__).parents[3]  # relative paths in conf/truth start here, wherever the user's shell stands
+
+
+def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
+    """Accuracies that this project measured: mean over the seeds of each model.
+
+    paths: CSVs with the columns of `modelrank.truth.measure`; of two rows for the same data set, model, protocol and
+    seed the one in the later file wins, so that a user's own measurement replaces the shipped one.
+    ModelRankError: no such data set or protocol (the known ones are listed), NaN, values outside 0..1, duplicates,
+    or rows of one table that were measured by different versions of the protocol.
+    """
+    rows = measured_rows(paths)
+    rows = _choose(rows, dataset, protocol, way_out="measure it with stage=finetune, or go on with truth=none")
+    if rows.protocol_hash.nunique() > 1:
+        models = rows.groupby("protocol_hash").model.unique().map(", ".join).to_dict()
+        raise ModelRankError(
+            f"the {protocol} accuracies on {dataset} were measured by different versions of the protocol "
+            f"({models}); measure the older ones again with stage=finetune"
+        )
+    per_seed = {
+        int(seed): dict(zip(group.model, group.accuracy, strict=True))
+        for seed, group in rows.groupby("seed", sort=True)
+    }
+    commits = ", ".join(sorted(set(rows.commit.dropna().astype(str)))) or "unknown"
+    files = ", ".join(dict.fromkeys(rows.file))
+    return Truth(
+        dataset=dataset,
+        protocol=protocol,
+        metric=_only(rows.metric),
+        accuracy=rows.groupby("model").accuracy.mean().to_dict(),
+        per_seed=per_seed,
+        source=f"{files}, measured at commit {commits}",
+    )
+
+
+def published(path: str | Path, dataset: str, protocol: str, hub: str | None = None) -> Truth:
+    """Accuracies that others published. `protocol`: full, last_block or linear. Errors as for `measured`.
+
+    hub: take only the rows of that hub; by default all models with a number for this data set.
+    """
+    rows = published_rows(path)
+    if hub is not None:
+        rows = rows[rows.hub == hub]
+    rows = _choose(rows, dataset, protocol, way_out="choose one of them, or go on with truth=none")
+    return Truth(
+        dataset=dataset,
+        protocol=protocol,
+        metric=_only(rows.metric),
+        accuracy=dict(zip(rows.model, rows.accuracy, strict=True)),
+        per_seed={},
+        source="; ".join(dict.fromkeys(rows.source)),
+    )
+
+
+def no_truth() -> None:
+    """`truth=none`: rank without comparing."""
+
+
+def measured_rows(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """All measured rows of the files that exist, later files winning, with the column `file`."""
+    existing = [path for path in map(_resolve, paths) if path.exists()]
+    if not existing:
+        raise ModelRankError(
+            f"no measured accuracies: none of {', '.join(map(str, paths))} exists; "
+            "measure them with stage=finetune, or go on with truth=none"
+        )
+    tables = [_read(path, (*ROW, "metric", "accuracy", "commit", "protocol_hash"), ROW) for path in existing]
+    return pd.concat(tables, ignore_index=True).drop_duplicates(list(ROW), keep="last")
+
+
+def published_rows(path: str | Path) -> pd.DataFrame:
+    """All published rows: hub, dataset, model, protocol, metric, accuracy, source."""
+    return _read(
+        _resolve(path),
+        ("hub", "dataset", "model", "protocol", "metric", "accuracy", "source"),
+        ("hub", "dataset", "model", "protocol"),
+    )
+
+
+def accuracies(rows: pd.DataFrame, protocol: str) -> dict[str, dict[str, float]]:
+    """data set -> model -> mean accuracy of one protocol, of `measured_rows` or `published_rows` (one hub's)."""
+    chosen = rows[rows.protocol == protocol]
+    return {
+        str(dataset): group.groupby("model").accuracy.mean().to_dict()
+        for dataset, group in chosen.groupby("dataset", sort=False)
+    }
+
+
+def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
+    """The static order of a hub: each model's mean rank by accuracy over all data sets but this one; 1 = best.
+
+    tables: data set -> model -> accuracy, see `accuracies`. Ties share their mean rank. A model that a table lacks is
+    ranked by the others. Says nothing about `dataset`, so every scorer that looks at the images should beat it.
+    """
+    ranks: dict[str, list[float]] = {}
+    for other, accuracy in tables.items():
+        if other != dataset:
+            for model, rank in zip(accuracy, rankdata([-value for value in accuracy.values()]), strict=True):
+                ranks.setdefault(model, []).append(float(rank))
+    return {model: float(np.mean(values)) for model, values in ranks.items()}
+
+
+def append_row(path: str | Path, row: Mapping[str, object]) -> None:
+    """Add a row to a CSV, or put it in the place of the row with the same data set, model, protocol and seed.
+
+    Under a lock and by renaming: no reader sees half a table, no two processes lose each other's rows.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        new = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()}])
+        if path.exists():  # everything as text: rewriting the file must not touch the digits of older rows
+            old = pd.read_csv(path, dtype=str, keep_default_na=False)
+            new = pd.concat([old, new], ignore_index=True).fillna("")
+            new = new[~new.duplicated(list(ROW), keep="last")].sort_values(list(ROW), kind="stable")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        new.to_csv(temporary, index=False, lineterminator="\n")
+        temporary.replace(path)
+
+
+def _resolve(path: str | Path) -> Path:
+    return SHIPPED / Path(path).expanduser()  # an absolute path stays as it is
+
+
+def _read(path: Path, columns: Sequence[str], key: Sequence[str]) -> pd.DataFrame:
+    """A CSV whose columns are there, whose accuracies are fractions and whose keys are unique; else ModelRankError."""
+    try:
+        rows = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
+    if missing := [column for column in columns if column not in rows]:
+        raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}")
+    bad = rows[~pd.to_numeric(rows.accuracy, errors="coerce").between(-np.inf if "r2" in set(rows.metric) else 0, 1)]
+    if len(bad):
+        first = bad.iloc[0]
+        raise ModelRankError(
+            f"{path}: {len(bad)} accuracies are missing or no fraction of 1, first {first.accuracy!r} of {first.model} "
+            f"on {first.dataset}; mend or remove the row"
+        )
+    if (twice := rows[rows.duplicated(list(key))]).shape[0]:
+        first = ", ".join(str(twice.iloc[0][column]) for column in key)
+        raise ModelRankError(f"{path}: {len(twice)} rows are there twice, first ({first}); keep one of them")
+    return rows.assign(file=path.name)
+
+
+def _choose(rows: pd.DataFrame, dataset: str, protocol: str, way_out: str) -> pd.DataFrame:
+    chosen = rows[(rows.dataset == dataset) & (rows.protocol == protocol)]
+    if chosen.empty:
+        known = rows[["protocol", "dataset"]].drop_duplicates().groupby("protocol").dataset.apply(", ".join)
+        listing = "; ".join(f"{name}: {datasets}" for name, datasets in known.items())
+        raise ModelRankError(f"no {protocol} accuracies on {dataset} (known are {listing or 'none'}); {way_out}")
+    if (twice := chosen[chosen.duplicated([c for c in ("model", "seed") if c in chosen])]).shape[0]:
+        raise ModelRankError(
+            f"{twice.iloc[0].model} has two {protocol} accuracies on {dataset} in different hubs; name the hub"
+        )
+    return chosen
+
+
+def _only(metric: pd.Series) -> str:
+    if metric.nunique() != 1:
+        raise ModelRankError(f"accuracies by different metrics in one table: {', '.join(metric.unique())}")
+    return str(metric.iloc[0])
