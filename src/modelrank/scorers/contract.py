@@ -78,7 +78,7 @@ def scorer(
                 ready = prepare(data, facts, name)
                 try:
                     score = function(ready, **hyperparameters)
-                except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+                except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
                     raise ScorerNotApplicable(f"{name}: a decomposition of these features fails ({error})") from error
                 if ready.features.is_cuda:
                     torch.cuda.synchronize(ready.features.device)  # else `seconds` is the time to queue the kernels
@@ -90,6 +90,13 @@ def scorer(
         return cast(Scorer, checked)
 
     return decorate
+
+
+def minmax(values: Mapping[str, float]) -> dict[str, float]:
+    """Values over a hub brought to 0..1; all 0 where they are equal (or there is one model), for nothing is told."""
+    low, high = min(values.values()), max(values.values())
+    span = high - low
+    return {model: (value - low) / span if span > 0 else 0.0 for model, value in values.items()}
 
 
 def facts_of(fn: Callable[..., Score]) -> ScorerFacts:
@@ -184,3 +191,9 @@ def _random_states_kept() -> Iterator[None]:
         torch.set_rng_state(cpu)
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
+
+
+def minmax(values: Mapping[str, float]) -> dict[str, float]:
+    """Values over a hub scaled to 0..1; all 0 where they are equal (or there is one model): no preference."""
+    low, high = min(values.values()), max(values.values())
+    return {model: (value - low) / (high - low) if high > low else 0.0 for model, value in values.items()}
