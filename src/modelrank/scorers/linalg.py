@@ -183,19 +183,22 @@ def _randomised(data: FeatureSet, k: int, seed: int) -> Components:
     power = torch.zeros_like(test)  # A^T A test: both products of the power iteration read a chunk once
     for _, rows in centred():
         power.addmm_(rows.T, rows @ test)
-    basis = torch.empty(len(x), width, dtype=dtype, device=x.device)
+    # The same range as that of A A^T A test, but with the condition of A and not its cube: float32 keeps more of it.
+    power = torch.linalg.qr(power.double()).Q.to(dtype)
+    basis = torch.empty(len(x), power.shape[1], dtype=dtype, device=x.device)
     for part, rows in centred():
         torch.mm(rows, power, out=basis[part])
-    basis = _orthonormalise(basis)
-    small = torch.zeros(x.shape[1], basis.shape[1], dtype=dtype, device=x.device)  # (Q^T A)^T
+    q = _orthonormalise(basis)  # over the same memory
+    small = torch.zeros(x.shape[1], q.shape[1], dtype=dtype, device=x.device)  # (Q^T A)^T
     for part, rows in centred():
-        small.addmm_(rows.T, basis[part])
+        small.addmm_(rows.T, q[part])
     _, sigma, vt = torch.linalg.svd(_triangle(small))
-    k = min(k, len(sigma))
-    rotation = (vt[:k].T * sigma[:k]).to(dtype)
-    for part, rows in chunks(basis):
+    found = min(k, len(sigma))  # less than k where A has less rank: the others are zero
+    rotation = torch.zeros(q.shape[1], k, dtype=dtype, device=x.device)
+    rotation[:, :found] = vt[:found].T * sigma[:found]
+    for part, rows in chunks(q):
         basis[part, :k] = rows @ rotation
-    return Components(basis[:, :k], sigma[:k])
+    return Components(basis[:, :k], torch.cat([sigma[:found], sigma.new_zeros(k - found)]))
 
 
 def _triangle(tall: Tensor) -> Tensor:

@@ -1,0 +1,214 @@
+"""DISCO: transferability from the spectral components of the features (AAAI 2025, arXiv 2412.19085).
+
+The singular value decomposition Z = U S V^T of the centred features is cut into groups of consecutive singular values.
+Each group g is judged alone by how well its component Z_g = U_g S_g V_g^T solves the target task, and the value is
+the sum of the groups' task scores weighted by their share of the singular values (S_ratio^g).
+
+Z_g differs from columns of the principal component scores P = U S only by a rotation (V_g), which changes neither a
+nearest-centroid posterior with rotation-invariant covariance nor a least-squares fit. So the N x D matrices Z_g are
+never formed: group g is the N x s block P_g, s = components / groups.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from modelrank.scorers.contract import minmax, scorer
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, pca
+from modelrank.types import FeatureSet, Score, ScorerNotApplicable
+
+Covariance = Literal["identity", "shared", "diagonal", "per_class"]
+
+
+def combine(scores: Mapping[str, Score]) -> dict[str, float]:
+    """Detection: minmax(S_cls) + minmax(S_reg) over the hub. The other tasks keep each model's own value."""
+    if not all({"cls", "reg"} <= set(score.parts) for score in scores.values()):
+        return {model: score.value for model, score in scores.items()}
+    cls = minmax({model: float(score.parts["cls"]) for model, score in scores.items()})
+    reg = minmax({model: float(score.parts["reg"]) for model, score in scores.items()})
+    return {model: cls[model] + reg[model] for model in scores}
+
+
+@scorer(tasks={"classification", "multilabel", "regression", "detection"}, combine=combine)
+def disco(
+    data: FeatureSet,
+    *,
+    components: int = 128,
+    groups: int = 8,
+    solver: Literal["randomised", "exact"] = "randomised",
+    covariance: Covariance = "identity",
+    weighting: Literal["ratio", "uniform", "energy"] = "ratio",
+    rms_norm: float | None = None,
+    hard_fraction: float | None = None,
+    centre_targets: bool = False,
+    seed: int = 1919,
+) -> Score:
+    """S_DISCO = sum over groups of S_task^g * S_ratio^g; the defaults are the published settings.
+
+    components, groups: at most min(N, D) components are used, at most one group a component; where the groups do not
+        divide the components, the leading groups have one more. `parts` says how many were used.
+    solver, seed: see `linalg.pca`; "randomised" with seed 1919 is the published form.
+    covariance: of the class-conditional Gaussians within a group. "identity" is published; "shared" and "diagonal"
+        are pooled within classes; "per_class" is each class's own, drawn towards the pooled one with the weight
+        s / (s + N_c), and brings the log-determinant into the posterior.
+    weighting: groups weigh by their share of the singular values, all the same, or by the share of squared ones.
+    rms_norm: the identity posterior depends on the scale of the features. A number scales the kept components so that
+        the root mean square norm of a sample is that number; None keeps the scale, as published.
+    hard_fraction: score only this fraction of each class (at least one sample): those with the lowest posterior of
+        their own class under a linear discriminant analysis of all samples in the kept components.
+    centre_targets: regression on centred columns cannot fit a constant. False keeps the targets as they are, as in
+        the published formula: the value is lower by the mean square of the targets' means, a number that is the same
+        for every model. True subtracts the means first, as if an intercept was fitted.
+
+    classification: S^g = mean over samples of the posterior of the true class, softmax over c of
+        -1/2 (z - mu_c)^T Lambda_c^-1 (z - mu_c) + log(N_c / N).
+    multilabel: each class is a two-class problem, present or absent; S^g = mean over classes of the average of the two
+        mean posteriors (over the samples that have the class, and over those that do not), so that rare classes count.
+    regression: S^g = -mean over samples and columns of (b - U_g U_g^T b)^2.
+    detection: parts `cls` (on the classes) and `reg` (on the boxes), added after min-max over the hub by `combine`;
+        a single model's own value is their plain sum.
+
+    parts: `task` and `ratio` (one number a group), `singular_values`, `components`, `groups`.
+    Cost: 4 N D (components + 10) + N C components; memory beyond the features N (components + 10).
+    """
+    if groups < 1:
+        raise ValueError(f"groups must be at least 1, got {groups}")
+    if hard_fraction is not None:
+        data = _hard_examples(data, hard_fraction, components, solver, seed)
+    found = pca(data, components, solver, seed)
+    sigma = found.singular_values
+    if not float(sigma.sum()) > 0:
+        raise ScorerNotApplicable("disco: the features are the same for every sample")
+    z = found.scores
+    scale = 1.0 if rms_norm is None else rms_norm / float(sigma.square().sum() / len(z)) ** 0.5
+    blocks = torch.arange(len(sigma)).tensor_split(min(groups, len(sigma)))
+    columns = [slice(int(block[0]), int(block[-1]) + 1) for block in blocks]
+    weight = {"ratio": sigma, "uniform": None, "energy": sigma.square()}[weighting]
+    share = [1 / len(columns) if weight is None else float(weight[g].sum() / weight.sum()) for g in columns]
+
+    def total(task: list[float]) -> float:
+        return sum(t * r for t, r in zip(task, share, strict=True))
+
+    parts: dict = {
+        "ratio": torch.tensor(share, dtype=torch.float64).numpy(),
+        "singular_values": sigma.cpu().numpy(),
+        "components": float(len(sigma)),
+        "groups": float(len(columns)),
+    }
+    if data.task == "regression":
+        task = [_fit(z[:, g], sigma[g], data.targets, centre_targets, sigma[0]) for g in columns]
+        return Score(total(task), {"task": torch.tensor(task).double().numpy(), **parts})
+    if data.task == "multilabel":
+        task = [_balanced(z[:, g] * scale, data.targets, covariance) for g in columns]
+        return Score(total(task), {"task": torch.tensor(task).double().numpy(), **parts})
+    task = [float(true_posterior(z[:, g] * scale, data.targets, covariance).mean()) for g in columns]
+    parts["task"] = torch.tensor(task).double().numpy()
+    if data.task == "classification":
+        return Score(total(task), parts)
+    if data.boxes is None:
+        raise ScorerNotApplicable("disco: detection needs boxes, one row a sample")
+    boxes = [_fit(z[:, g], sigma[g], data.boxes.double(), centre_targets, sigma[0]) for g in columns]
+    parts |= {"cls": total(task), "reg": total(boxes), "task_reg": torch.tensor(boxes).double().numpy()}
+    return Score(total(task) + total(boxes), parts)
+
+
+def true_posterior(
+    z: Float[Tensor, "N s"], labels: Int64[Tensor, " N"], covariance: Covariance = "identity"
+) -> Float[Tensor, " N"]:
+    """Posterior of each sample's own class under Gaussian classes with priors N_c / N; labels 0..C-1, none empty."""
+    n, s = z.shape
+    counts = torch.bincount(labels).double()
+    sums = class_sums(z.double(), labels, len(counts))
+    means = sums / counts[:, None]
+    prior = (counts / n).log()
+    if covariance in ("shared", "diagonal"):
+        spread = z.double().T @ z.double() - (means * counts[:, None]).T @ means
+        root = _whitener(spread / n, diagonal=covariance == "diagonal")
+        z, means = (z.double() @ root).to(z.dtype), means @ root
+    if covariance == "per_class":
+        return _per_class_posterior(z, labels, means, counts, prior)
+    # |z|^2 is the same for all classes and cancels: -1/2 |z - mu|^2 becomes z . mu - |mu|^2 / 2
+    bias = (prior - means.square().sum(1) / 2).to(z.dtype)
+    means = means.to(z.dtype)
+    result = z.new_empty(n)
+    rows = max(1, CHUNK_ELEMENTS // len(counts))
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        logits = torch.addmm(bias, z[part], means.T)
+        own = logits.gather(1, labels[part, None]).squeeze(1)
+        result[part] = (own - logits.logsumexp(1)).exp()
+    return result
+
+
+def _per_class_posterior(z: Tensor, labels: Tensor, means: Tensor, counts: Tensor, prior: Tensor) -> Tensor:
+    n, s = z.shape
+    centred = z.double() - means[labels]
+    own = class_sums(torch.einsum("ni,nj->nij", centred, centred).reshape(n, -1), labels, len(counts))
+    pooled = own.sum(0) / n
+    towards = (s / (s + counts))[:, None]
+    mixed = ((1 - towards) * own / counts[:, None] + towards * pooled).reshape(-1, s, s)
+    roots = torch.stack([_whitener(one) for one in mixed])  # C x s x s
+    half_logdet = torch.linalg.slogdet(roots).logabsdet  # of Lambda^-1/2, so + 1/2 log det Lambda^-1
+    result = z.new_empty(n)
+    rows = max(1, CHUNK_ELEMENTS // (len(counts) * s))
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        white = (z[part].double() - means[:, None]) @ roots  # C x n x s
+        logits = prior + half_logdet - white.square().sum(2).T / 2
+        true = logits.gather(1, labels[part, None]).squeeze(1)
+        result[part] = (true - logits.logsumexp(1)).exp().to(z.dtype)
+    return result
+
+
+def _whitener(covariance: Tensor, diagonal: bool = False) -> Tensor:
+    """W with W W^T = covariance^-1; directions without spread count as the least spread that can be told from 0."""
+    if diagonal:
+        covariance = covariance.diagonal().diag()
+    values, vectors = torch.linalg.eigh(covariance)
+    least = float(values[-1]) * 1e-6
+    if not least > 0:
+        return torch.eye(len(values), dtype=covariance.dtype, device=covariance.device)
+    return vectors * values.clamp(min=least).rsqrt()
+
+
+def _balanced(z: Tensor, targets: Tensor, covariance: Covariance) -> float:
+    per_class = []
+    for has in targets.T:
+        posterior = true_posterior(z, has, covariance)
+        per_class.append((posterior[has == 1].mean() + posterior[has == 0].mean()) / 2)
+    return float(torch.stack(per_class).mean())
+
+
+def _fit(z: Tensor, sigma: Tensor, targets: Float[Tensor, "N K"], centre: bool, largest: Tensor) -> float:
+    """-mean (b - U U^T b)^2 = -(|b|^2 - |U^T b|^2) / (N K) with U = z / sigma: no pseudo-inverse is formed."""
+    b = targets - targets.mean(0) if centre else targets
+    tell = sigma > largest * torch.finfo(z.dtype).eps * 10  # a direction of rounding noise fits nothing
+    fitted = ((z[:, tell].double() / sigma[tell]).T @ b).square().sum()
+    return -float(b.square().sum() - fitted) / b.numel()
+
+
+def _hard_examples(data: FeatureSet, fraction: float, components: int, solver: str, seed: int) -> FeatureSet:
+    if not 0 < fraction <= 1:
+        raise ValueError(f"hard_fraction must be in (0, 1], got {fraction}")
+    if data.task not in ("classification", "detection"):
+        raise ScorerNotApplicable(f"disco: hard examples are told by their class, so not for {data.task}")
+    posterior = true_posterior(pca(data, components, solver, seed).scores, data.targets, "shared")
+    keep = []
+    for label in range(int(data.targets.max()) + 1):
+        mine = (data.targets == label).nonzero().squeeze(1)
+        most = max(1, round(fraction * len(mine)))
+        keep.append(mine[posterior[mine].argsort(stable=True)[:most]])
+    rows = torch.cat(keep).sort().values
+    return dataclasses.replace(
+        data,
+        features=data.features[rows],
+        targets=data.targets[rows],
+        boxes=None if data.boxes is None else data.boxes[rows],
+        memo={},
+    )
