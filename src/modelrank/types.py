@@ -82,6 +82,7 @@ class Truth:
     accuracy: Mapping[str, float]  # model -> mean over seeds
     per_seed: Mapping[int, Mapping[str, float]]  # seed -> model -> accuracy; empty where only the mean is known
     source: str  # a CSV path and its commit, or a publication
+    mean_rank_elsewhere: Mapping[str, float] = field(default_factory=dict)  # model -> mean rank on the other data sets
 
 
 @dataclass(frozen=True)

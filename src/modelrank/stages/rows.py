@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
+from modelrank.provenance import versions
 from modelrank.tracking import Tracker
 from modelrank.types import ModelRankError
-
-
-@cache
-def versions() -> str:
-    """Python and the packages that numbers depend on, as one cell of a table."""
-    packages = ("modelrank", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
-    return " ".join([f"python={sys.version.split()[0]}", *(f"{name}={version(name)}" for name in packages)])
 
 
 def run_facts(cfg: DictConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -38,7 +39,7 @@ def score(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     return rows
 
 
-def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] | None = None) -> ScoredHub:
+def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = MappingProxyType({})) -> ScoredHub:
     """Extract (or read) the features of each model in turn and score them; a failure is a row, not the end."""
     scorers = build.scorers(cfg)
     outcomes: dict[str, dict[str, Score | Exception]] = {name: {} for name in scorers}
@@ -73,8 +74,8 @@ def _ranking(name: str, scorer: Any, outcomes: Mapping[str, Score | Exception]) 
     return rank(name, _scores(outcomes), combine=combine, failed=reasons)
 
 
-def _with_facts(features: FeatureSet, model: str, elsewhere: Mapping[str, float] | None) -> FeatureSet:
-    known = {"mean_rank_elsewhere": elsewhere[model]} if elsewhere and model in elsewhere else {}
+def _with_facts(features: FeatureSet, model: str, elsewhere: Mapping[str, float]) -> FeatureSet:
+    known = {"mean_rank_elsewhere": elsewhere[model]} if model in elsewhere else {}
     return replace(features, facts={**features.facts, **known})
 
 

@@ -25,8 +25,8 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
     ModelRankError: no such data set or protocol (the known ones are listed), NaN, values outside 0..1, duplicates,
     or rows of one table that were measured by different versions of the protocol.
     """
-    rows = measured_rows(paths)
-    rows = _choose(rows, dataset, protocol, way_out="measure it with stage=finetune, or go on with truth=none")
+    table = measured_rows(paths)
+    rows = _choose(table, dataset, protocol, way_out="measure it with stage=finetune, or go on with truth=none")
     if rows.protocol_hash.nunique() > 1:
         models = rows.groupby("protocol_hash").model.unique().map(", ".join).to_dict()
         raise ModelRankError(
@@ -46,6 +46,7 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
         accuracy=rows.groupby("model").accuracy.mean().to_dict(),
         per_seed=per_seed,
         source=f"{files}, measured at commit {commits}",
+        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table, protocol), dataset),
     )
 
 
@@ -54,10 +55,10 @@ def published(path: str | Path, dataset: str, protocol: str, hub: str | None = N
 
     hub: take only the rows of that hub; by default all models with a number for this data set.
     """
-    rows = published_rows(path)
+    table = published_rows(path)
     if hub is not None:
-        rows = rows[rows.hub == hub]
-    rows = _choose(rows, dataset, protocol, way_out="choose one of them, or go on with truth=none")
+        table = table[table.hub == hub]
+    rows = _choose(table, dataset, protocol, way_out="choose one of them, or go on with truth=none")
     return Truth(
         dataset=dataset,
         protocol=protocol,
@@ -65,6 +66,7 @@ def published(path: str | Path, dataset: str, protocol: str, hub: str | None = N
         accuracy=dict(zip(rows.model, rows.accuracy, strict=True)),
         per_seed={},
         source="; ".join(dict.fromkeys(rows.source)),
+        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table[table.hub.isin(rows.hub)], protocol), dataset),
     )
 
 

@@ -1,0 +1,48 @@
+"""`stage=finetune`: measure ground truth, one model after the other; rows go to the run and to the user's table."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from modelrank import build
+from modelrank.report import terminal
+from modelrank.stages.check import require
+from modelrank.stages.rows import finish, raise_for_failed
+from modelrank.tracking import Tracker
+from modelrank.truth.measure import measure
+from modelrank.truth.tables import append_row
+
+log = logging.getLogger(__name__)
+
+
+def finetune(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
+    """Write truth.csv and add each finished row to cache/truth/measured.csv, which `truth=measured` reads too.
+
+    What was measured before (same content) is not measured again. A model that fails has a row with its reason; it is
+    raised after the others are done.
+    """
+    require(cfg)
+    cache = Path(cfg.paths.cache)
+    data = build.dataset(cfg).load(cache)
+    log.info("images: %s; %s", data.source, data.split_rule)
+    rows: list[dict[str, Any]] = []
+    for model in build.models(cfg).values():
+        try:
+            row = measure(model, data, build.protocol(cfg), trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
+        except Exception as error:  # one bad model must not stop the others
+            log.exception("%s: not measured", model.name)
+            rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
+            continue
+        append_row(cache / "truth" / "measured.csv", row)
+        log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
+        rows.append(row | {"status": "ok", "reason": ""})
+    table = finish(cfg, tracker, "truth", pd.DataFrame(rows))
+    tracker.metrics({f"accuracy/{row.model}": row.accuracy for row in table[table.status == "ok"].itertuples()})
+    terminal.truth(table)
+    raise_for_failed(table, "measurements")
+    return table

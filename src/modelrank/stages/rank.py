@@ -1,0 +1,69 @@
+"""`stage=rank`: score the hub, compare every scorer with the measured order, and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from modelrank import build
+from modelrank.provenance import command, commit, versions
+from modelrank.ranking.agreement import agreement
+from modelrank.report import figures, page, terminal
+from modelrank.report.content import Report
+from modelrank.stages.rows import finish, raise_for_failed, run_facts
+from modelrank.stages.score import ScoredHub, score_hub
+from modelrank.tracking import Tracker
+from modelrank.types import Ranking, Truth
+
+
+def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
+    """Write scores.csv, ranking.csv (with truth), figures and report.html; print the tables; return ranking rows.
+
+    A scorer or model that failed has a row with its reason; it is raised only after everything else is written.
+    """
+    truth: Truth | None = build.truth(cfg)()  # before the work: an unknown data set or protocol is said at once
+    hub = score_hub(cfg, truth.mean_rank_elsewhere if truth else {})
+    finish(cfg, tracker, "scores", hub.rows)
+    ranking = pd.DataFrame([_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else [])
+    if truth:
+        finish(cfg, tracker, "ranking", ranking)
+        tracker.metrics({f"tau_w/{row.scorer}": row.tau_w for row in ranking.itertuples() if row.tau_w == row.tau_w})
+    report = _report(cfg, hub, ranking, truth)
+    terminal.show(report)
+    _write(report, Path(cfg.paths.run), tracker)
+    raise_for_failed(hub.rows, "scores")
+    return ranking
+
+
+def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> dict[str, Any]:
+    rows = hub.rows[hub.rows.scorer == scorer]
+    values = {model: score.value for model, score in hub.rankings[scorer].scores.items()}
+    measures = agreement(values, truth.accuracy, seed=cfg.seed)
+    return (
+        run_facts(cfg)
+        | {"scorer": scorer, "protocol": truth.protocol}
+        | measures
+        | {"seconds": rows.seconds.sum(), "truth": truth.source}
+    )
+
+
+def _report(cfg: DictConfig, hub: ScoredHub, ranking: pd.DataFrame, truth: Truth | None) -> Report:
+    main: Ranking | None = next(iter(hub.rankings.values()), None)
+    parts: Mapping[str, Mapping[str, Any]] = {m: s.parts for m, s in main.scores.items()} if main else {}
+    images = hub.images
+    context = {
+        "scored": list(images.scored),
+        "n": len(images.scored_targets()),
+        "source": f"{images.source}; {images.split_rule}",
+        "licences": {images.name: images.licence} | {m.name: m.licence for m in build.models(cfg).values()},
+        "versions": versions(),
+        "config": OmegaConf.to_yaml(cfg, resolve=True),
+        "command": command(),
+        "commit": commit(),
+        "seconds": hub.rows.seconds.sum(),
+    }
+    return Report(hub.rows, ranking, parts, truth, context, scorer=main.scorer if main else "")
