@@ -10,6 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "modelrank"
 # A room may import the rooms listed for it, its own files, and nothing else of the package.
 ROOMS = {
     "types": set(),
+    "provenance": set(),
     "packages": {"types"},
     "tracking": {"types"},
     "sweep": {"types"},
@@ -17,12 +18,12 @@ ROOMS = {
     "data": {"types", "packages"},
     "scorers": {"types"},
     "ranking": {"types"},
-    "features": {"types", "hub", "data"},
-    "truth": {"types", "hub", "data", "features", "ranking", "scorers"},
+    "features": {"types", "provenance", "packages", "hub", "data"},
+    "truth": {"types", "provenance", "hub", "data", "features", "ranking", "scorers"},
     "report": {"types", "ranking"},
     "api": {"types", "scorers", "ranking", "build"},
     "build": {"types", "hub", "data", "tracking"},
-    "stages": {"types", "hub", "data", "scorers", "ranking", "features", "truth", "report", "build", "tracking"},
+    "stages": {"types", "provenance", "hub", "data", "scorers", "ranking", "features", "truth", "report", "build", "tracking"},
     "__init__": {"api"},
 }
 ONLY_IN = {
