@@ -67,8 +67,10 @@ def test_agreement_with_itself_is_perfect_and_with_its_reverse_is_the_opposite(p
     x, _ = columns(pairs)
     same, reverse = agreement(by_model(x), by_model(x)), agreement(by_model(-x), by_model(x))
     for measure in ("tau_w", "tau", "pearson", "spearman"):
-        assert same[measure] == pytest.approx(1) and reverse[measure] == pytest.approx(-1)
-    assert same["regret_at_1"] == 0 and same["pr_top1"] == 1
+        assert same[measure] == pytest.approx(1)
+        assert reverse[measure] == pytest.approx(-1)
+    assert same["regret_at_1"] == 0
+    assert same["pr_top1"] == 1
 
 
 @given(pairs)
@@ -105,7 +107,9 @@ def test_rel_is_not_a_number_where_the_best_r2_is_negative():
 
 def test_only_models_with_both_count():
     got = agreement({"a": 1, "b": 2, "c": 3, "only_scored": 9}, {"a": 0.1, "b": 0.2, "c": 0.3, "only_measured": 0.9})
-    assert got["n_models"] == 3 and got["tau_w"] == pytest.approx(1) and got["note"] == ""
+    assert got["n_models"] == 3
+    assert got["tau_w"] == pytest.approx(1)
+    assert got["note"] == ""
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

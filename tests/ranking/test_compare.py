@@ -15,7 +15,8 @@ def test_compare_is_wilcoxon_on_the_shared_data_sets():
     a, b = np.random.default_rng(0).normal(size=(2, 9))
     a += 0.5
     got = compare(over(*a) | {"only_a": 5.0, "nan": 1.0}, over(*b) | {"only_b": 5.0, "nan": math.nan})
-    assert got.datasets == 9 and got.difference == pytest.approx((a - b).mean())
+    assert got.datasets == 9
+    assert got.difference == pytest.approx((a - b).mean())
     assert got.p_value == pytest.approx(stats.wilcoxon(a, b).pvalue)
     assert (got.wins, got.losses) == ((a > b).sum(), (a < b).sum())
 
@@ -30,7 +31,8 @@ def test_swapping_the_scorers_swaps_the_answer():
     a, b = over(0.7, 0.5, 0.9, 0.4), over(0.6, 0.5, 0.3, 0.5)
     ab, ba = compare(a, b), compare(b, a)
     assert (ab.wins, ab.draws, ab.losses) == (ba.losses, ba.draws, ba.wins) == (2, 1, 1)
-    assert ab.p_value == pytest.approx(ba.p_value) and ab.probability == pytest.approx(1 - ba.probability, abs=1e-9)
+    assert ab.p_value == pytest.approx(ba.p_value)
+    assert ab.probability == pytest.approx(1 - ba.probability, abs=1e-9)
 
 
 def test_equal_scorers_are_even():
@@ -40,7 +42,9 @@ def test_equal_scorers_are_even():
 
 def test_too_few_data_sets_give_no_test():
     got = compare(over(1, 2), over(0, 0))
-    assert got.difference == 1.5 and math.isnan(got.p_value) and math.isnan(got.probability)
+    assert got.difference == 1.5
+    assert math.isnan(got.p_value)
+    assert math.isnan(got.probability)
     assert math.isnan(compare({}, over(1)).difference)
 
 

@@ -10,7 +10,8 @@ def test_models_come_best_first_and_ties_alphabetically_whatever_the_order_they_
     scores = {"b": Score(1.0), "c": Score(2.0), "a": Score(1.0)}
     for order in itertools.permutations(scores):
         ranking = rank("disco", {model: scores[model] for model in order})
-        assert list(ranking.scores) == ["c", "a", "b"] and ranking.best == "c"
+        assert list(ranking.scores) == ["c", "a", "b"]
+        assert ranking.best == "c"
 
 
 def test_a_hub_level_value_orders_the_models_and_the_parts_stay():

@@ -26,8 +26,8 @@ def agreement(
 ) -> dict[str, float | int | str]:
     """The agreement columns of `ranking.csv`, over the models that have both a score and an accuracy.
 
-    Returns the `MEASURES`, `n_models` and `note`. Where a measure has no value it is NaN and `note` says why: fewer than
-    3 models, all scores equal, all accuracies equal. Ties among scores are counted in `note`.
+    Returns the `MEASURES`, `n_models` and `note`. Where a measure has no value it is NaN and `note` says why: fewer
+    than 3 models, all scores equal, all accuracies equal. Ties among scores are counted in `note`.
     Raises ValueError naming the models where a score or an accuracy is NaN or infinite: rank correlations would
     otherwise return a normal-looking number.
     """
@@ -43,7 +43,7 @@ def agreement(
         "tau_w": float(weighted_tau(x, y)),
         "tau_w_low": low,
         "tau_w_high": high,
-        "tau": float(stats.kendalltau(x, y).statistic),
+        "tau": float(np.asarray(stats.kendalltau(x, y))[0]),
         "pearson": pearson(x, y),
         "spearman": pearson(stats.rankdata(x), stats.rankdata(y)),
         "pr_top1": pr_top(x, y, 1),
@@ -75,7 +75,7 @@ def weighted_tau(x: ArrayLike, y: ArrayLike, counts: ArrayLike | None = None) ->
 def tau_interval(
     x: ArrayLike, y: ArrayLike, *, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of tau_w by resampling the models with replacement (seeded: the same resamples for each scorer).
+    """Percentile interval of tau_w, models resampled with replacement (seeded: each scorer gets the same resamples).
 
     Resamples in which all scores or all accuracies are equal have no tau_w and are left out; where that leaves fewer
     than half of them there is no interval (NaN, NaN). Trap: a perfect order has the interval [1, 1] at any n, so read
@@ -122,9 +122,9 @@ def ceiling(truth: Truth) -> float:
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
     """Linear correlation of x and y (each n, neither constant); of ranks, it is Spearman's."""
     # scaled before it is centred and squared: scores such as a log-evidence of 1e200 must not overflow
-    x, y = (v / np.abs(v).max() for v in (np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)))
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
+    a, b = (v / np.abs(v).max() for v in (np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)))
+    a, b = a - a.mean(), b - b.mean()
+    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1))
 
 
 def pr_top(scores: ArrayLike, accuracy: ArrayLike, k: int) -> float:

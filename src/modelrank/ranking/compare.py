@@ -41,7 +41,7 @@ def compare(a: Mapping[str, float], b: Mapping[str, float], *, resamples: int = 
     if n < FEWEST_DATASETS:
         mean = float(difference.mean()) if n else math.nan
         return Comparison(n, mean, wins, n - wins - losses, losses, math.nan, math.nan)
-    p_value = float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
+    p_value = float(np.asarray(stats.wilcoxon(difference))[1]) if difference.any() else 1.0
     drawn = np.random.default_rng(seed).choice(difference, size=(resamples, n)).sum(axis=1).round(12)
     probability = float((drawn > 0).mean() + (drawn == 0).mean() / 2)
     return Comparison(n, float(difference.mean()), wins, n - wins - losses, losses, p_value, probability)

@@ -1,0 +1,202 @@
+"""What a report says of one hub on one data set, before it is a terminal table, a figure or a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from modelrank.ranking.agreement import ceiling, null_level
+from modelrank.types import Truth
+
+# Rows that every scorer must be read against: no pre-trained features, or no transferability score.
+REFERENCES = ("linear_probe", "knn", "static_order", "imagenet_accuracy", "parameters")
+METRICS = {
+    "accuracy": "accuracy",
+    "mean_per_class_accuracy": "mean per-class accuracy",
+    "map11": "11-point mAP",
+    "r2": "R²",
+}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model in the order of the report's scorer; NaN is unknown. Equals share the better rank."""
+
+    rank: int
+    model: str
+    score: float
+    low: float
+    high: float
+    accuracy: float
+    accuracy_rank: float
+
+
+@dataclass(frozen=True)
+class ScorerRow:
+    """How well one scorer ranked; the columns of ranking.csv, NaN where there is no value."""
+
+    scorer: str
+    tau_w: float
+    tau_w_low: float
+    tau_w_high: float
+    tau: float
+    pearson: float
+    spearman: float
+    pr_top1: float
+    rel_at_1: float
+    regret_at_1: float
+    n_models: int
+    seconds: float
+    note: str
+
+    @property
+    def reference(self) -> bool:
+        return self.scorer in REFERENCES
+
+
+@dataclass(frozen=True)
+class Report:
+    """scores:  rows of scores.csv of one hub and data set.
+    ranking: rows of ranking.csv of the same; empty without truth.
+    parts:   model -> parts of its score by `scorer`; `ratio` and `task` (G each) where it is spectral.
+    truth:   measured accuracies, or None (a practitioner's own data).
+    context: what was done, all optional: `scored` (names of the scored splits), `n` (images scored), `source` (the copy
+             of the data set that was taken), `licences` (name -> licence), `versions` (text), `config` (YAML text),
+             `command`, `commit`, `seconds`.
+    scorer:  the one that orders the models; by default the first in `scores`.
+    """
+
+    scores: pd.DataFrame
+    ranking: pd.DataFrame = field(default_factory=pd.DataFrame)
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    truth: Truth | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    scorer: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.scorer and len(self.scores):
+            object.__setattr__(self, "scorer", str(self.scores["scorer"].iloc[0]))
+
+    @property
+    def hub(self) -> str:
+        return str(self.scores["hub"].iloc[0])
+
+    @property
+    def dataset(self) -> str:
+        return str(self.scores["dataset"].iloc[0])
+
+    @property
+    def metric(self) -> str:
+        return METRICS.get(self.truth.metric, self.truth.metric) if self.truth else ""
+
+    def models(self) -> list[ModelRow]:
+        """The scored models, best first; equal scores in alphabetical order."""
+        rows = [row for row in self._own_rows() if row["status"] == "ok"]
+        rows.sort(key=lambda row: (-row["score"], row["model"]))
+        known = self.truth.accuracy if self.truth else {}
+        accuracies = [known[row["model"]] for row in rows if row["model"] in known]
+        return [
+            ModelRow(
+                rank=1 + sum(other["score"] > row["score"] for other in rows),
+                model=row["model"],
+                score=row["score"],
+                low=row.get("score_low", math.nan),
+                high=row.get("score_high", math.nan),
+                accuracy=(accuracy := known.get(row["model"], math.nan)),
+                accuracy_rank=1 + sum(other > accuracy for other in accuracies) if accuracy == accuracy else math.nan,
+            )
+            for row in rows
+        ]
+
+    def unscored(self) -> dict[str, str]:
+        """model -> reason, for the models that `scorer` has no value for."""
+        return {row["model"]: str(row["reason"]) for row in self._own_rows() if row["status"] != "ok"}
+
+    def agreement(self) -> list[ScorerRow]:
+        """How well each scorer ranked, best tau_w first, without tau_w last; empty without truth."""
+        names = [column.name for column in fields(ScorerRow)]
+        rows = self.ranking.reindex(columns=pd.Index(names)).fillna({"note": ""}).to_dict(orient="records")
+        return sorted((ScorerRow(**row) for row in rows), key=lambda row: (-_or_least(row.tau_w), row.scorer))
+
+    def _own_rows(self) -> list[dict[str, Any]]:
+        return [row for row in self.scores.to_dict(orient="records") if row["scorer"] == self.scorer]
+
+    def spectra(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """model -> (ratio, task score), each G, in rank order; only models whose score is a spectral sum."""
+        spectra = {}
+        for model in (row.model for row in self.models()):
+            parts = self.parts.get(model, {})
+            if "ratio" in parts and "task" in parts:
+                spectra[model] = (np.asarray(parts["ratio"], dtype=float), np.asarray(parts["task"], dtype=float))
+        return spectra
+
+    def levels(self) -> dict[str, float]:
+        """`null`: what random scores exceed in 5 % of cases; `ceiling`: tau_w between seeds of truth; where known."""
+        null = null_level(max((row.n_models for row in self.agreement()), default=0))
+        levels = {"null": null, "ceiling": ceiling(self.truth) if self.truth else math.nan}
+        return {name: value for name, value in levels.items() if math.isfinite(value)}
+
+    def images(self) -> str:
+        """Which images were scored, for a header line."""
+        n, scored = self.context.get("n"), " + ".join(self.context.get("scored", ()))
+        text = f"{n:,} images" if n else "images"
+        return f"{text} of {scored} scored" if scored else f"{text} scored"
+
+    def answer(self) -> str:
+        """The one sentence that a user came for, with what following it would have cost where that was measured."""
+        models = self.models()
+        if not models:
+            return f"{self.scorer} has no score for any model."
+        first, tied = models[0], [row.model for row in models if row.rank == 1]
+        if len(tied) > 1:
+            return f"A tie: {', '.join(tied)}."
+        answer = f"Fine-tune {first.model} first."
+        if math.isnan(first.accuracy):
+            return answer
+        best = max((row for row in models if not math.isnan(row.accuracy)), key=lambda row: row.accuracy)
+        if first.accuracy == best.accuracy:
+            return f"{answer} It was the best when measured: {self.metric} {first.accuracy:.3f}."
+        return (
+            f"{answer} Measured {self.metric}: {first.accuracy:.3f}, place {first.accuracy_rank:.0f}; "
+            f"the best was {best.model} with {best.accuracy:.3f}."
+        )
+
+    def truth_line(self) -> str:
+        if self.truth is None:
+            return "no measured accuracy (truth=none): the order is a prediction"
+        seeds = f", mean of {len(self.truth.per_seed)} seeds" if len(self.truth.per_seed) > 1 else ""
+        return f"truth: {self.metric} by protocol {self.truth.protocol}{seeds}; {self.truth.source}"
+
+    def level_lines(self) -> list[str]:
+        """What to hold the agreement against, and what is odd in it, a sentence each."""
+        rows, levels, lines = self.agreement(), self.levels(), []
+        if "null" in levels:
+            n = max(row.n_models for row in rows)
+            lines.append(f"Random scores exceed tau_w {levels['null']:.2f} in 5 % of cases with {n} models.")
+        if "ceiling" in levels:
+            agree = f"Two seeds of the truth agree at tau_w {levels['ceiling']:.2f}"
+            lines.append(f"{agree}: about what a perfect scorer could reach.")
+        return lines + [f"{row.scorer}: {row.note}." for row in rows if row.note]
+
+
+def _or_least(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A cell: a dash where there is no value."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def significant(value: float) -> str:
+    """A score: scorers differ in scale by orders of magnitude, so four significant digits."""
+    return "-" if math.isnan(value) else f"{value:#.4g}".rstrip(".")
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    return "" if math.isnan(low) or math.isnan(high) else f"[{low:.{digits}f}, {high:.{digits}f}]"

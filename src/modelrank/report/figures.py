@@ -1,0 +1,197 @@
+"""Figures of one report, drawn without a display. Colours: Okabe and Ito's, told apart by the colour-blind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure  # not pyplot: no window, no global figure list
+
+from modelrank.report.content import Report, interval
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6F6F6F"
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#999999",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "text.parse_math": False,  # a model's name may hold a dollar sign
+}
+
+
+def write(report: Report, folder: Path) -> dict[str, Path]:
+    """Draw what the report has data for; returns title -> PNG, in the order in which they are best read."""
+    drawings: dict[str, Callable[[Report], Figure | None]] = {
+        "spectrum": spectrum,
+        "scatter": scatter,
+        "agreement": forest,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for name, draw in drawings.items():
+        with mpl.rc_context(STYLE):
+            figure = draw(report)
+            if figure is not None:
+                written[name] = folder / f"{name}.png"
+                figure.savefig(written[name], dpi=160, facecolor="white")
+    return written
+
+
+def scatter(report: Report) -> Figure | None:
+    """Score against accuracy, one panel a scorer, best tau_w first; models are numbered by measured accuracy."""
+    if report.truth is None or not report.ranking.size:
+        return None
+    accuracy = report.truth.accuracy
+    ok = report.scores[report.scores["status"] == "ok"]
+    values = {
+        str(scorer): {m: v for m, v in zip(own["model"], own["score"], strict=True) if m in accuracy}
+        for scorer, own in ok.groupby("scorer", sort=False)
+    }
+    panels = [row for row in report.agreement() if values.get(row.scorer)]
+    if not panels:
+        return None
+    shown = set().union(*(values[row.scorer] for row in panels))
+    models = sorted(shown, key=lambda model: (-accuracy[model], model))
+    columns = min(4, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    height = max(2.5 * lines, 1.0 + 0.19 * len(models)) + 0.6
+    figure = Figure(figsize=(2.5 * columns + 2.3, height), layout="constrained")
+    plots, key = figure.subfigures(1, 2, width_ratios=(2.5 * columns, 2.3))
+    grid = plots.subplots(lines, columns, squeeze=False, sharey=True)
+    for axes, row in zip(grid.flat, panels, strict=False):
+        own = values[row.scorer]
+        chosen = min(own, key=lambda model: (-own[model], model))
+        for model, value in own.items():
+            first = model == chosen
+            axes.scatter(value, accuracy[model], s=105, color=ORANGE if first else BLUE, zorder=3 if first else 2)
+            axes.annotate(
+                str(models.index(model) + 1),
+                (value, accuracy[model]),
+                ha="center",
+                va="center_baseline",
+                color="white",
+                fontsize=7,
+                fontweight="bold",
+                zorder=4,
+            )
+        reach = interval(row.tau_w_low, row.tau_w_high)
+        axes.set_title(
+            f"{row.scorer}\ntau_w {row.tau_w:.2f} {reach}" if math.isfinite(row.tau_w) else f"{row.scorer}\nno tau_w",
+            loc="left",
+            color=GREY if row.reference else "black",
+        )
+        axes.margins(0.12)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    plots.supxlabel("score", fontsize=9)
+    plots.supylabel(f"measured {report.metric}", fontsize=9)
+    for i, model in enumerate(models):
+        key.text(0.02, 0.93 - i * 0.19 / height, f"{i + 1}", ha="left", fontsize=8, fontweight="bold", color=BLUE)
+        key.text(0.13, 0.93 - i * 0.19 / height, f"{model}  {accuracy[model]:.3f}", fontsize=8)
+    bottom = 0.93 - (len(models) + 0.6) * 0.19 / height
+    key.text(0.02, bottom, "orange: ranked first\ngrey title: reference row", fontsize=8, color=GREY, va="top")
+    return figure
+
+
+def spectrum(report: Report) -> Figure | None:
+    """What the score is made of: ratio x task score of each group stacked to the score, and the two as tables."""
+    spectra = report.spectra()
+    if not spectra:
+        return None
+    models, groups = list(spectra), max(len(ratio) for ratio, _ in spectra.values())
+    ratios, tasks = np.full((2, len(models), groups), np.nan)
+    for i, (ratio, task) in enumerate(spectra.values()):
+        ratios[i, : len(ratio)], tasks[i, : len(task)] = ratio, task
+    height = 1.5 + 0.33 * len(models)
+    figure = Figure(figsize=(11.5, height), layout="constrained")
+    bars, left, right = figure.subplots(1, 3, sharey=True, width_ratios=(1.15, 1, 1))
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, groups))
+    y = np.arange(len(models))
+    parts = np.nan_to_num(ratios * tasks)
+    # stacked away from zero on either side: a regression's task scores are negative
+    start = np.cumsum(parts, axis=1) - parts
+    for group in range(groups):
+        bars.barh(
+            y, parts[:, group], left=start[:, group], color=colours[group], height=0.72, edgecolor="white", lw=0.4
+        )
+    for i, total in enumerate(parts.sum(axis=1)):
+        right_of_zero = total >= 0
+        bars.annotate(
+            f"{total:.3g}",
+            (total, i),
+            xytext=(4 if right_of_zero else -4, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if right_of_zero else "right",
+            fontsize=8,
+        )
+    bars.margins(x=0.16)
+    bars.grid(axis="y", visible=False)
+    bars.set_yticks(y, models)
+    bars.set_ylim(len(models) - 0.5, -0.5)
+    bars.set_title("ratio x task score, stacked (dark: leading group)", loc="left")
+    bars.set_xlabel(f"{report.scorer} score")
+    for axes, table, title in ((left, ratios, "ratio of the group"), (right, tasks, "task score of the group")):
+        _heat(axes, table, title)
+    return figure
+
+
+def _heat(axes: mpl.axes.Axes, table: np.ndarray, title: str) -> None:
+    image = axes.imshow(table, cmap="cividis", aspect="auto", interpolation="nearest")
+    low, high = image.get_clim()
+    if table.shape[1] <= 16:
+        for (i, j), value in np.ndenumerate(table):
+            if math.isfinite(value):
+                dark = value < low + 0.55 * (high - low)
+                text = f"{value:.2f}".replace("0.", ".", 1)
+                axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    step = max(1, table.shape[1] // 8)
+    axes.set_xticks(range(0, table.shape[1], step), [str(j + 1) for j in range(0, table.shape[1], step)])
+    axes.tick_params(length=0, labelleft=False)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("group, leading first")
+
+
+def forest(report: Report) -> Figure | None:
+    """tau_w of every scorer with its interval, beside what random scores reach and what two seeds agree at."""
+    rows = [row for row in report.agreement() if math.isfinite(row.tau_w)]
+    if not rows:
+        return None
+    rows = [row for row in rows if not row.reference] + [row for row in rows if row.reference]
+    figure = Figure(figsize=(7.2, 1.5 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for i, row in enumerate(rows):
+        colour = GREY if row.reference else BLUE
+        if math.isfinite(row.tau_w_low):
+            axes.plot([row.tau_w_low, row.tau_w_high], [i, i], color=colour, lw=2, solid_capstyle="round", alpha=0.55)
+        axes.plot(row.tau_w, i, "o", color=colour, ms=7, mfc="white" if row.reference else colour, mew=1.8)
+        axes.annotate(f"{row.tau_w:.2f}", (1.04, i), xycoords=("axes fraction", "data"), ha="right", va="center")
+    marks = {"null": ("random scores, 95 %", ORANGE, "--"), "ceiling": ("two seeds of the truth", GREEN, ":")}
+    for name, value in report.levels().items():
+        label, colour, line = marks[name]
+        axes.axvline(value, color=colour, ls=line, lw=1.6, label=f"{label}: {value:.2f}", zorder=0)
+    first_reference = sum(not row.reference for row in rows)
+    if 0 < first_reference < len(rows):
+        axes.axhline(first_reference - 0.5, color="#BBBBBB", lw=1)
+    axes.set_yticks(range(len(rows)), [row.scorer for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(
+        min(-0.25, *(np.nan_to_num(row.tau_w_low) for row in rows), *(row.tau_w for row in rows)) - 0.05, 1.03
+    )
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"tau_w with 95 % interval over models, {report.hub} on {report.dataset} (hollow: reference rows)")
+    if report.levels():
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
+    return figure

@@ -1,0 +1,112 @@
+"""Paper-style tables out of any ranking.csv or results.csv: scorer x data set, in Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from modelrank.types import ModelRankError
+
+LOWER_IS_BETTER = ("regret_at_1", "seconds")
+AVERAGE = "average"
+Mark = Callable[[str], str]
+
+
+def write(rows: pd.DataFrame, folder: Path, *, value: str = "tau_w", digits: int = 3) -> list[Path]:
+    """Write table_VALUE.md, .tex and .csv: one table for each hub and protocol in the rows. Returns the three paths."""
+    tables = pivots(rows, value)
+    up = value not in LOWER_IS_BETTER
+    flat = pd.concat(
+        [table.reset_index().assign(hub=hub, protocol=protocol) for (hub, protocol), table in tables.items()]
+    )
+    flat = flat[["hub", "protocol", *flat.columns.drop(["hub", "protocol"])]]
+    texts = {
+        "md": "\n".join(
+            f"**{hub}**, {value} by protocol {protocol}\n\n{markdown(table, digits=digits, higher_is_better=up)}"
+            for (hub, protocol), table in tables.items()
+        ),
+        "tex": "\n".join(
+            f"% {hub}, {value} by protocol {protocol}\n{latex(table, digits=digits, higher_is_better=up)}"
+            for (hub, protocol), table in tables.items()
+        ),
+        "csv": flat.to_csv(index=False),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"table_{value}.{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        path.write_text(text)
+    return paths
+
+
+def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd.DataFrame]:
+    """(hub, protocol) -> table of `value`: scorers in order of first appearance x data sets, then their average.
+
+    Several rows of one cell (seeds) are averaged; rows of failed jobs, which name no scorer, are left out. A scorer
+    that lacks a data set has no average: means over different data sets are not to be compared.
+    Raises ModelRankError where the rows are not those of a ranking.
+    """
+    keys = ["hub", "protocol", "scorer", "dataset"]
+    if missing := [column for column in [*keys, value] if column not in rows]:
+        raise ModelRankError(
+            f"a table of {value} needs the columns {', '.join([*keys, value])} of a ranking.csv or of a "
+            f"results.csv that collects them; these rows lack {', '.join(missing)}"
+        )
+    rows = rows.dropna(subset=keys)
+    if not len(rows):
+        raise ModelRankError("no row has a scorer and a data set: did every job of the sweep fail? See its job_error")
+    tables = {}
+    for hub, protocol in rows[["hub", "protocol"]].drop_duplicates().itertuples(index=False):
+        group = rows[(rows["hub"] == hub) & (rows["protocol"] == protocol)]
+        table = group.pivot_table(value, "scorer", "dataset", aggfunc="mean", dropna=False, sort=False)
+        table = table.reindex(index=pd.unique(group["scorer"]), columns=pd.unique(group["dataset"]))
+        table = table.rename_axis(index="scorer", columns=None)
+        if table.shape[1] > 1:
+            table[AVERAGE] = table.mean(axis=1, skipna=False)
+        tables[str(hub), str(protocol)] = table
+    return tables
+
+
+def markdown(table: pd.DataFrame, *, digits: int = 3, higher_is_better: bool = True) -> str:
+    """Best of a column bold, second best underlined."""
+    body = _cells(table, digits, higher_is_better, lambda text: f"**{text}**", lambda text: f"<u>{text}</u>")
+    lines = [[str(table.index.name or ""), *map(str, table.columns)], ["---", *["---:"] * table.shape[1]], *body]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def latex(table: pd.DataFrame, *, digits: int = 3, higher_is_better: bool = True) -> str:
+    """A booktabs tabular. Best of a column bold, second best underlined."""
+    body = _cells(table, digits, higher_is_better, r"\textbf{{{}}}".format, r"\underline{{{}}}".format, _tex)
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * table.shape[1]}}}",
+        r"\toprule",
+        " & ".join([_tex(str(table.index.name or "")), *(_tex(str(column)) for column in table.columns)]) + r" \\",
+        r"\midrule",
+        *(" & ".join(line) + r" \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(
+    table: pd.DataFrame, digits: int, higher_is_better: bool, best: Mark, second: Mark, name: Mark = str
+) -> list[list[str]]:
+    """Rows of text. Marks go by the printed value, so that cells that look equal are marked alike."""
+    columns = []
+    for column in table.columns:
+        printed = table[column].round(digits)
+        distinct = sorted(printed.dropna().unique(), reverse=higher_is_better)
+        marks = {}
+        if len(distinct) > 1:  # where all are equal none is best
+            marks = {distinct[0]: best} | ({distinct[1]: second} if len(distinct) > 2 else {})
+        columns.append(["-" if math.isnan(v) else marks.get(v, str)(f"{v:.{digits}f}") for v in printed.astype(float)])
+    return [[name(str(row)), *cells] for row, *cells in zip(table.index, *columns, strict=True)]
+
+
+def _tex(text: str) -> str:
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return re.sub(r"[\\~^&%$#_{}]", lambda found: named.get(found[0], "\\" + found[0]), text)

@@ -1,0 +1,120 @@
+"""The report as tables on the terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+from rich.box import Box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from modelrank.report.content import Report, interval, number, significant
+
+WIDTH = 120  # of a console that is no terminal (a log file, CI): room for every column; fewer below, down to 80
+LEGEND = (
+    "tau_w: weighted Kendall (models resampled for its interval); tau: Kendall; r: Pearson; rho: Spearman; "
+    "top-1: whether the model ranked first is the best; Rel@1: its share of the best accuracy; "
+    "regret: best accuracy - its own; n: models"
+)
+BOX = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")  # a line under the head and between sections, no more
+NO_SPECTRUM = (np.array([]), np.array([]))
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Print the header, the models in order and, where accuracies are known, how well each scorer ranked them."""
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    source = report.context.get("source")
+    console.print(f"[bold]{escape(report.hub)}[/] on [bold]{escape(report.dataset)}[/]: {escape(report.images())}")
+    if source:
+        console.print(escape(f"images: {source}"), style="dim")
+    console.print(escape(report.truth_line()), style="dim")
+    console.print()
+    console.print(models_table(report, console.width))
+    for model, reason in report.unscored().items():
+        console.print(f"  [yellow]{escape(model)}[/] has no {escape(report.scorer)} score: {escape(reason)}")
+    console.print(f"[bold green]{escape(report.answer())}[/]")
+    if len(report.ranking):
+        console.print()
+        console.print(agreement_table(report, console.width))
+        console.print(LEGEND, style="dim")
+        for line in report.level_lines():
+            console.print(escape(line), style="dim")
+
+
+def models_table(report: Report, width: int = WIDTH) -> Table:
+    """Columns: rank, score, its interval, the spectral parts as bars and (where there is room) numbers, accuracy."""
+    rows, spectra = report.models(), report.spectra()
+    with_interval = any(not math.isnan(row.low) for row in rows)
+    with_numbers = width >= WIDTH and max((len(ratio) for ratio, _ in spectra.values()), default=0) <= 8
+    table = _table(f"Models by {report.scorer}", width)
+    table.add_column("#", justify="right")
+    table.add_column("model", no_wrap=True)
+    table.add_column(escape(report.scorer), justify="right", no_wrap=True)
+    if with_interval:
+        table.add_column("95 % interval", no_wrap=True)
+    if spectra:
+        table.add_column("ratio", no_wrap=True)
+        table.add_column("task", no_wrap=True)
+        if with_numbers:
+            table.add_column("ratio x task, leading group first", no_wrap=True)
+    if report.truth:
+        table.add_column("measured", justify="right")
+        table.add_column("#", justify="right")
+    for row in rows:
+        cells = [str(row.rank), escape(row.model), significant(row.score)]
+        if with_interval:
+            cells.append(escape(interval(row.low, row.high, 3)))
+        if spectra:
+            ratio, task = spectra.get(row.model, NO_SPECTRUM)
+            cells += [sparkline(ratio), sparkline(task)]
+            if with_numbers:
+                cells.append(" ".join(f"{value:.2f}".replace("0.", ".", 1) for value in ratio * task))
+        if report.truth:
+            cells += [number(row.accuracy, 3), number(row.accuracy_rank, 0)]
+        table.add_row(*cells, style="bold" if row.rank == 1 else "")
+    return table
+
+
+def agreement_table(report: Report, width: int = WIDTH) -> Table:
+    """Scorers best first; the reference rows, best first, below a line."""
+    rows = report.agreement()
+    table = _table("Agreement with the measured order", width)
+    table.add_column("scorer", no_wrap=True)
+    table.add_column("tau_w", justify="right")
+    table.add_column("95 % interval", no_wrap=True)
+    for heading in ("tau", "r", "rho", "top-1", "Rel@1", "regret", "n", *(["seconds"] if width >= WIDTH else [])):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for reference in (False, True):
+        for row in (row for row in rows if row.reference == reference):
+            cells = [escape(row.scorer), number(row.tau_w), escape(interval(row.tau_w_low, row.tau_w_high))]
+            cells += [number(value) for value in (row.tau, row.pearson, row.spearman)]
+            cells += [number(row.pr_top1, 0), number(row.rel_at_1, 3), number(row.regret_at_1, 3), str(row.n_models)]
+            style = "bold" if row.scorer == report.scorer else "dim" if reference else ""
+            table.add_row(*cells, *([number(row.seconds)] if width >= WIDTH else []), style=style)
+        table.add_section()
+    return table
+
+
+def _table(title: str, width: int) -> Table:
+    gap = 1 if width >= WIDTH else 0  # beside the one space of the box
+    return Table(
+        box=BOX,
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        padding=(0, gap, 0, 0),
+        show_edge=False,
+    )
+
+
+def sparkline(values: np.ndarray) -> str:
+    """One bar a value, from 0 to the largest; negative values (a regression's task score) from the least to 0."""
+    if not len(values):
+        return ""
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    scaled = (values - low) / (high - low) if high > low else np.zeros(len(values))
+    return "".join(BARS[round(float(v) * (len(BARS) - 1))] for v in scaled)

@@ -1,0 +1,80 @@
+import math
+
+import pandas as pd
+import pytest
+
+from modelrank.report import tables
+from modelrank.types import ModelRankError
+
+
+def rows(*values, hub="offline", protocol="finetune_short"):
+    return pd.DataFrame(
+        [{"hub": hub, "protocol": protocol, "scorer": s, "dataset": d, "tau_w": v} for s, d, v in values]
+    )
+
+
+RANKING = rows(
+    ("disco", "cifar10", 0.8),
+    ("log_me", "cifar10", 0.9001),
+    ("knn", "cifar10", 0.9003),
+    ("disco", "glyphs", 0.5),
+    ("log_me", "glyphs", float("nan")),
+    ("knn", "glyphs", 0.25),
+)
+
+
+def test_markdown_golden():
+    (table,) = tables.pivots(RANKING).values()
+    assert tables.markdown(table) == (
+        "| scorer | cifar10 | glyphs | average |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| disco | 0.800 | **0.500** | **0.650** |\n"
+        "| log_me | **0.900** | - | - |\n"
+        "| knn | **0.900** | 0.250 | 0.575 |\n"
+    )
+
+
+def test_second_best_is_underlined_and_regret_is_best_low():
+    (table,) = tables.pivots(rows(("a", "d", 0.1), ("b", "d", 0.2), ("c", "d", 0.3))).values()
+    assert "| c | **0.30** |\n" in tables.markdown(table, digits=2)
+    assert "| b | <u>0.20</u> |\n" in tables.markdown(table, digits=2)
+    assert "| a | **0.30** |\n" not in tables.markdown(table, digits=2, higher_is_better=False)
+    assert "| a | **0.10** |\n" in tables.markdown(table, digits=2, higher_is_better=False)
+
+
+def test_latex_marks_and_escapes():
+    (table,) = tables.pivots(rows(("log_me", "a&b", 0.3), ("b", "a&b", 0.2), ("c", "a&b", 0.1))).values()
+    assert tables.latex(table, digits=1) == (
+        "\\begin{tabular}{lr}\n\\toprule\nscorer & a\\&b \\\\\n\\midrule\n"
+        "log\\_me & \\textbf{0.3} \\\\\nb & \\underline{0.2} \\\\\nc & 0.1 \\\\\n\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def test_a_scorer_without_a_data_set_has_no_average():
+    (table,) = tables.pivots(RANKING).values()
+    assert table.loc["disco", "average"] == pytest.approx(0.65)
+    assert math.isnan(table.loc["log_me", "average"])
+
+
+def test_seeds_are_averaged_and_failed_jobs_left_out():
+    sweep = pd.concat([rows(("a", "d", 0.2), ("a", "d", 0.4), ("b", "d", 0.1)), pd.DataFrame([{"job_error": "x"}])])
+    (table,) = tables.pivots(sweep).values()
+    assert table["d"].to_dict() == {"a": pytest.approx(0.3), "b": 0.1}
+
+
+def test_hubs_and_protocols_are_not_mixed(tmp_path):
+    both = pd.concat([RANKING, rows(("disco", "cifar10", 0.1), protocol="linear_probe")])
+    assert list(tables.pivots(both)) == [("offline", "finetune_short"), ("offline", "linear_probe")]
+    paths = tables.write(both, tmp_path / "new")
+    assert [path.name for path in paths] == ["table_tau_w.md", "table_tau_w.tex", "table_tau_w.csv"]
+    assert all("linear_probe" in path.read_text() for path in paths)
+    back = pd.read_csv(paths[2])
+    assert back.columns.tolist() == ["hub", "protocol", "scorer", "cifar10", "glyphs", "average"]
+    assert len(back) == 4
+
+
+def test_rows_that_are_no_ranking_say_what_is_missing():
+    with pytest.raises(ModelRankError, match=r"lack scorer, tau_w"):
+        tables.pivots(pd.DataFrame({"hub": ["h"], "protocol": ["p"], "dataset": ["d"]}))
+    with pytest.raises(ModelRankError, match="every job"):
+        tables.pivots(RANKING.assign(scorer=None))
