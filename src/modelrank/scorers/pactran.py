@@ -1,0 +1,144 @@
+"""PACTran: PAC-Bayesian bounds of the transferred classifier (Ding et al., ECCV 2022, arXiv 2203.05126), three priors.
+
+The source gives upper bounds of the loss, lower is better; ours are negated.
+
+- gaussian: softmax regression on centred features, mean cross-entropy + |w|^2 / (2 lda_factor N), fitted by L-BFGS;
+  bound = fitted loss + D C / (2 lda_factor N) s2 log(trace term), s2 = s2_factor / D, for each of `s2_factors`; the
+  first is the value. The trace term is lda_factor N / (D C) times the summed second derivatives at the solution.
+  Ours starts at zero where the source draws a random start: the problem is convex and the source stops early, so that
+  its own values move by up to 2e-3 with the seed.
+- dirichlet, gamma: variational bounds on the source model's class probabilities s (N x S), 10 fixed-point iterations
+  of q(z | x, y); prior strength alpha times the class frequencies.
+
+Cost: gaussian 4 N D C an L-BFGS evaluation, at most 100 iterations, memory N x C; dirichlet and gamma 10 N S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from modelrank.scorers.contract import scorer
+from modelrank.scorers.linalg import chunks, class_counts, class_sums, column_mean, compute_dtype
+from modelrank.types import FeatureSet, Score
+
+ITERATIONS = 10
+FLOOR = 1e-10  # added to probabilities before a logarithm, as in the source
+
+
+@scorer(tasks={"classification", "detection"})
+def pactran_gaussian(
+    data: FeatureSet, *, lda_factor: float = 1.0, s2_factors: Sequence[float] = (100.0, 10.0), iterations: int = 100
+) -> Score:
+    """Minus the bound for the first of `s2_factors`; parts: the fitted `loss` and all `bounds` (not negated)."""
+    if lda_factor <= 0 or len(s2_factors) < 1:
+        raise ValueError(f"lda_factor must be above 0 and s2_factors not empty, got {lda_factor} and {s2_factors}")
+    n, d = data.features.shape
+    counts = class_counts(data)
+    strength = lda_factor * n
+    mean = column_mean(data).to(compute_dtype(data.features))
+    linear = _SoftmaxRegression(data, mean, len(counts), strength)
+    start = np.zeros((d + 1) * len(counts))
+    solver = scipy.optimize.minimize(
+        linear.loss, start, jac=True, method="L-BFGS-B", tol=1e-6, options={"maxiter": iterations}
+    )
+    size = d * len(counts)
+    trace = linear.curvature(solver.x) * strength / size + 1e-10
+    bounds = [float(solver.fun + 0.5 * size / strength * factor / d * np.log(trace)) for factor in s2_factors]
+    return Score(-bounds[0], {"loss": float(solver.fun), "bounds": np.array(bounds)})
+
+
+class _SoftmaxRegression:
+    """Loss, gradient and summed diagonal of the Hessian at theta, (D + 1) x C flat: weights, then the intercepts."""
+
+    def __init__(self, data: FeatureSet, mean: Tensor, classes: int, strength: float):
+        self.data, self.mean, self.classes, self.strength = data, mean, classes, strength
+
+    def _passes(self, theta: np.ndarray):
+        """(centred rows, their labels, log posterior) by chunks."""
+        weights = torch.from_numpy(theta).to(self.mean).view(-1, self.classes)
+        for part, rows in chunks(self.data.features):
+            rows = rows - self.mean
+            yield rows, self.data.targets[part], torch.log_softmax(torch.addmm(weights[-1], rows, weights[:-1]), 1)
+
+    def loss(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        n, total = len(self.data.features), 0.0
+        gradient = self.mean.new_zeros(len(self.mean) + 1, self.classes, dtype=torch.float64)
+        for rows, y, log_posterior in self._passes(theta):
+            total -= float(log_posterior.gather(1, y[:, None]).sum(dtype=torch.float64))
+            error = log_posterior.exp_()
+            error.scatter_add_(1, y[:, None], error.new_full((len(y), 1), -1.0))
+            gradient[:-1] += rows.T @ error
+            gradient[-1] += error.sum(0)
+        weights = theta[: -self.classes]
+        flat = (gradient / n).flatten().cpu().numpy()
+        flat[: -self.classes] += weights / self.strength
+        return total / n + 0.5 * float(weights @ weights) / self.strength, flat
+
+    def curvature(self, theta: np.ndarray) -> float:
+        total = len(self.mean) * self.classes / self.strength
+        for rows, _, log_posterior in self._passes(theta):
+            posterior = log_posterior.exp_()
+            spread = (posterior - posterior.square()).sum(1, dtype=torch.float64)
+            total += float((spread * (1 + rows.square().sum(1, dtype=torch.float64))).sum())
+        return total
+
+
+@scorer(tasks={"classification", "detection"}, needs={"targets", "logits"})
+def pactran_dirichlet(data: FeatureSet, *, alpha: float = 1.0) -> Score:
+    """Minus the bound with a Dirichlet prior over the target classes of each source class."""
+    prior = _prior(data, alpha)
+    counts, divergence = _fixed_point(data, prior, lambda counts: torch.digamma(counts) - torch.digamma(counts.sum(0)))
+    sources = counts.shape[1]
+    before = sources * (torch.lgamma(prior.sum()) - torch.lgamma(prior).sum())
+    after = (torch.lgamma(counts.sum(0)) - torch.lgamma(counts).sum(0)).sum()
+    return Score((float(before - after) - divergence) / (len(data.targets) * len(prior)))
+
+
+@scorer(tasks={"classification", "detection"}, needs={"targets", "logits"})
+def pactran_gamma(data: FeatureSet, *, alpha: float = 1.0) -> Score:
+    """Minus the bound with a Gamma prior over the rate of each target class in each source class."""
+    assert data.logits is not None
+    prior = _prior(data, alpha)
+    counts, divergence = _fixed_point(data, prior, torch.digamma)
+    rate = counts.sum(0)
+    n = len(data.targets)
+    expected = sum((s @ rate).log().sum() for _, s in _probabilities(data.logits))
+    fit = counts.shape[1] * torch.lgamma(prior).sum() - torch.lgamma(counts).sum()
+    return Score(-(float(fit + expected) + divergence - n) / (n * len(prior)) - 1)
+
+
+def _prior(data: FeatureSet, alpha: float) -> Tensor:
+    """C pseudo-counts in proportion to the classes."""
+    if alpha <= 0:
+        raise ValueError(f"alpha must be above 0, got {alpha}")
+    counts = class_counts(data).double()
+    return alpha * counts / counts.sum() + FLOOR
+
+
+def _probabilities(logits: Tensor):
+    return ((part, torch.softmax(rows, 1)) for part, rows in chunks(logits, torch.float64))
+
+
+def _fixed_point(data: FeatureSet, prior: Tensor, term) -> tuple[Tensor, float]:
+    """C x S posterior counts and sum_i KL(q_i || s_i) after q = softmax(log s + term(counts)[y]), ITERATIONS times."""
+    assert data.logits is not None
+    sums = torch.zeros(len(prior), data.logits.shape[1], dtype=torch.float64, device=prior.device)
+    for part, s in _probabilities(data.logits):
+        sums += class_sums(s, data.targets[part], len(prior))
+    counts, divergence = sums, 0.0
+    for _ in range(ITERATIONS):
+        counts = prior[:, None] + sums
+        offset = term(counts)
+        sums, divergence = torch.zeros_like(sums), 0.0
+        for part, s in _probabilities(data.logits):
+            y, log_s = data.targets[part], (s + FLOOR).log()
+            log_q = torch.log_softmax(log_s + offset[y], 1)
+            q = log_q.exp()
+            sums += class_sums(q, y, len(prior))
+            divergence += float((q * (log_q - log_s)).sum())
+    return counts, divergence

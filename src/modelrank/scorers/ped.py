@@ -1,0 +1,83 @@
+"""PED: potential energy descent (Li et al., ICCV 2023, 'Exploring Model Transferability through the Lens of Potential
+Energy').
+
+Before a base scorer (SFDA or LogME) looks at the features, classes that overlap repel each other, as fine-tuning would
+pull them apart. In coordinates standardised by general-domain features (images of no particular task), class c has mean
+mu_c and radius R_c = sqrt(sum of its variances). Each step moves class i away from every class j by
+
+    min(time_step^2 / 2 * constant * F, F),   F = max(0, nsigma (R_i + R_j) - |mu_i - mu_j|),
+
+along (mu_i - mu_j) / |mu_i - mu_j|. At most 6 steps; a step whose total movement is at most `exit_ratio` of the first
+one's is not made any more. Classes move as rigid bodies, so ours iterates on the C means and shifts the features once
+(the authors move all N samples in each step). Two classes with the very same mean have no direction and stay.
+
+Needs `general`. Cost N D + 6 C^2 D + the base scorer; memory: one shifted copy of the features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from modelrank.scorers.contract import scorer
+from modelrank.scorers.linalg import chunks, class_moments, class_sums, compute_dtype
+from modelrank.scorers.logme import logme
+from modelrank.scorers.sfda import sfda
+from modelrank.types import FeatureSet, Score
+
+BASES = {"sfda": sfda, "logme": logme}
+
+
+@scorer(tasks={"classification", "detection"}, needs={"features", "targets", "general"})
+def ped(
+    data: FeatureSet,
+    *,
+    base: Literal["sfda", "logme"] = "sfda",
+    exit_ratio: float = 0.5,
+    time_step: float = 0.1,
+    nsigma: float = 0.6,
+    constant: float = 1.0,
+) -> Score:
+    """The base score of the repelled features; parts: the base's own, `steps` made and `first_movement`."""
+    if base not in BASES:
+        raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
+    assert data.general is not None
+    general = data.general.double()
+    scale = general.std(0, unbiased=False).clamp(min=1e-3)
+    moments = class_moments(data)
+    means = (moments.class_means - general.mean(0)) / scale
+    radius = _radius(data, moments.class_means, moments.counts, scale)
+    start, first, steps = means, 0.0, 0
+    for _ in range(6):
+        shift = _repel(means, radius, nsigma, constant * time_step**2 / 2)
+        moved = float(shift.abs().sum())
+        first = first or moved
+        if moved <= exit_ratio * first:
+            break
+        means, steps = means + shift, steps + 1
+    offset = ((means - start) * scale).to(compute_dtype(data.features))
+    shifted = torch.empty(data.features.shape, dtype=offset.dtype, device=offset.device)
+    for part, rows in chunks(data.features):
+        torch.add(rows, offset[data.targets[part]], out=shifted[part])
+    score = BASES[base](dataclasses.replace(data, features=shifted, memo={}))
+    return Score(score.value, {**score.parts, "steps": float(steps), "first_movement": first})
+
+
+def _radius(data: FeatureSet, class_means: Tensor, counts: Tensor, scale: Tensor) -> Tensor:
+    """C square roots of the summed variances of a class in standardised coordinates."""
+    sums = torch.zeros_like(counts)
+    for part, rows in chunks(data.features, torch.float64):
+        y = data.targets[part]
+        sums += class_sums(((rows - class_means[y]) / scale).square().sum(1, keepdim=True), y, len(counts))[:, 0]
+    return (sums / counts).sqrt()
+
+
+def _repel(means: Tensor, radius: Tensor, nsigma: float, gain: float) -> Tensor:
+    """C x D displacement of every class; sum_j g_ij (mu_i - mu_j) without a C x C x D array."""
+    distance = torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist")
+    overlap = (abs(nsigma) * (radius[:, None] + radius) - distance).clamp(min=0)
+    pull = torch.where(distance > 0, torch.minimum(gain * overlap, overlap) / distance, 0.0)
+    return pull.sum(1, keepdim=True) * means - pull @ means

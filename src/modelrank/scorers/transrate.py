@@ -1,0 +1,105 @@
+"""TransRate (Huang et al., ICML 2022, 'Frustratingly Easy Transferability Estimation'), two forms.
+
+Coding rate of n rows F in D dimensions: R(F) = 1/2 log det(I + F^T F / (n eps)).
+
+- transrate: R(Z) - 1/C sum_c R(Z_c), Z centred by the overall mean; every class weighs the same. This is the form of
+  the Transfer-Learning-Library, and the one most tables use.
+- transrate_normalised: the authors' released code. Rows to unit length, centred, to unit length again; classes weigh
+  N_c / N; both rates are divided by the rank of Z, so that wide models are not favoured for their width alone.
+
+Different numbers on the same features, and different rankings: say which. A determinant is taken on the smaller of the
+n x n and D x D sides. Cost N D^2 for Z + sum_c n_c D min(n_c, D); memory D^2. Reads chunks of rows and one class at
+a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from modelrank.scorers.contract import scorer
+from modelrank.scorers.linalg import chunks, class_counts, column_mean, scatter
+from modelrank.types import FeatureSet, Score, ScorerNotApplicable
+
+Rows = Callable[[Tensor], Tensor]
+
+
+@scorer(tasks={"classification", "detection"})
+def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
+    """Parts `rate` and `class_rate` (mean over classes), in nats; value: their difference."""
+    _check(eps)
+    n, mean = len(data.features), column_mean(data)
+    rate = _half_log_det(scatter(data) / (n * eps))
+    rates = _class_rates(data, lambda rows: rows - mean, eps)
+    parts = {"rate": rate, "class_rate": sum(rates) / len(rates)}
+    return Score(parts["rate"] - parts["class_rate"], parts)
+
+
+@scorer(tasks={"classification", "detection"})
+def transrate_normalised(data: FeatureSet, *, eps: float = 1e-4) -> Score:
+    """Parts `rz`, `rzy` (rates per dimension of the rank) and `rank`; value: rz - rzy."""
+    _check(eps)
+    x, n = data.features, len(data.features)
+    mean = sum(_unit(rows).sum(0) for _, rows in chunks(x, torch.float64)) / n
+
+    def normalised(rows: Tensor) -> Tensor:
+        return _unit(_unit(rows) - mean)
+
+    second = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+    for _, rows in chunks(x, torch.float64):
+        rows = normalised(rows)
+        second.addmm_(rows.T, rows, alpha=1 / n)
+    eigenvalues = torch.linalg.eigvalsh(second)
+    rank = int((eigenvalues > eigenvalues[-1] * len(eigenvalues) * torch.finfo(torch.float64).eps).sum())
+    total = float(second.trace())  # 1, or less where rows are zero
+    if rank == 0 or total == 0:
+        raise ScorerNotApplicable("transrate_normalised: all samples point in the same direction")
+    weights = class_counts(data).tolist()
+    rates = _class_rates(data, normalised, eps * total)
+    parts = {
+        "rz": _half_log_det(second / (eps * total)) / rank,
+        "rzy": sum(weight * rate for weight, rate in zip(weights, rates, strict=True)) / n / rank,
+        "rank": float(rank),
+    }
+    return Score(parts["rz"] - parts["rzy"], parts)
+
+
+def _check(eps: float) -> None:
+    if eps <= 0:
+        raise ValueError(f"eps must be above 0, got {eps}")
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of length 1; what is shorter than rounding (1e-12 of features of any size) becomes 0."""
+    length = rows.norm(dim=1, keepdim=True)
+    return torch.where(length > 1e-12, rows / length, 0.0)
+
+
+def _class_rates(data: FeatureSet, prepare: Rows, eps: float) -> list[float]:
+    """Coding rate of each class, in order."""
+    by_class = data.targets.argsort(stable=True).split(class_counts(data).tolist())
+    return [_coding_rate(data.features, members, prepare, eps) for members in by_class]
+
+
+def _coding_rate(x: Tensor, members: Tensor, prepare: Rows, eps: float) -> float:
+    n, d = len(members), x.shape[1]
+    if n <= d:
+        rows = prepare(x[members].double())
+        return _half_log_det(rows @ rows.T / (n * eps))
+    gram = torch.zeros(d, d, dtype=torch.float64, device=x.device)
+    for _, some in chunks(members[:, None], torch.long, max(1, 2**22 // d)):
+        rows = prepare(x[some[:, 0]].double())
+        gram.addmm_(rows.T, rows, alpha=1 / (n * eps))
+    return _half_log_det(gram)
+
+
+def _half_log_det(gram: Tensor) -> float:
+    """1/2 log det(I + gram), gram positive semi-definite; changes nothing."""
+    shifted = gram.clone()
+    shifted.diagonal().add_(1.0)
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    if failed:  # a scale at which I is lost beside the rounding of gram
+        return float(torch.linalg.eigvalsh(gram).clamp(min=0).log1p().sum()) / 2
+    return float(factor.diagonal().log().sum())
