@@ -105,8 +105,8 @@ class Report:
                 rank=1 + sum(other["score"] > row["score"] for other in rows),
                 model=row["model"],
                 score=row["score"],
-                low=row.get("score_low", math.nan),
-                high=row.get("score_high", math.nan),
+                low=_or_nan(row.get("score_low")),
+                high=_or_nan(row.get("score_high")),
                 accuracy=(accuracy := known.get(row["model"], math.nan)),
                 accuracy_rank=1 + sum(other > accuracy for other in accuracies) if accuracy == accuracy else math.nan,
             )
@@ -182,6 +182,10 @@ class Report:
             agree = f"Two seeds of the truth agree at tau_w {levels['ceiling']:.2f}"
             lines.append(f"{agree}: about what a perfect scorer could reach.")
         return lines + [f"{row.scorer}: {row.note}." for row in rows if row.note]
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _or_least(value: float) -> float:

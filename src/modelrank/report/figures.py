@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window, no global figure list
+from matplotlib.ticker import MaxNLocator
 
-from modelrank.report.content import Report, interval
+from modelrank.report.content import Report, interval, significant
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6F6F6F"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -65,24 +68,17 @@ def scatter(report: Report) -> Figure | None:
     lines = math.ceil(len(panels) / columns)
     height = max(2.5 * lines, 1.0 + 0.19 * len(models)) + 0.6
     figure = Figure(figsize=(2.5 * columns + 2.3, height), layout="constrained")
-    plots, key = figure.subfigures(1, 2, width_ratios=(2.5 * columns, 2.3))
+    halves = figure.add_gridspec(1, 2, width_ratios=(2.5 * columns, 2.3))
+    plots, key = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     grid = plots.subplots(lines, columns, squeeze=False, sharey=True)
     for axes, row in zip(grid.flat, panels, strict=False):
         own = values[row.scorer]
         chosen = min(own, key=lambda model: (-own[model], model))
-        for model, value in own.items():
-            first = model == chosen
-            axes.scatter(value, accuracy[model], s=105, color=ORANGE if first else BLUE, zorder=3 if first else 2)
-            axes.annotate(
-                str(models.index(model) + 1),
-                (value, accuracy[model]),
-                ha="center",
-                va="center_baseline",
-                color="white",
-                fontsize=7,
-                fontweight="bold",
-                zorder=4,
-            )
+        for depth, (model, value) in enumerate(own.items()):  # a number lies on its own disc, below the next disc
+            place, colour = (value, accuracy[model]), ORANGE if model == chosen else BLUE
+            axes.scatter(*place, s=110, color=colour, edgecolor="white", lw=0.8, zorder=3 + depth)
+            text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 7, "fontweight": "bold"}
+            axes.annotate(str(models.index(model) + 1), place, zorder=3 + depth, **text)
         reach = interval(row.tau_w_low, row.tau_w_high)
         axes.set_title(
             f"{row.scorer}\ntau_w {row.tau_w:.2f} {reach}" if math.isfinite(row.tau_w) else f"{row.scorer}\nno tau_w",
@@ -90,7 +86,7 @@ def scatter(report: Report) -> Figure | None:
             color=GREY if row.reference else "black",
         )
         axes.margins(0.12)
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     plots.supxlabel("score", fontsize=9)
@@ -127,7 +123,7 @@ def spectrum(report: Report) -> Figure | None:
     for i, total in enumerate(parts.sum(axis=1)):
         right_of_zero = total >= 0
         bars.annotate(
-            f"{total:.3g}",
+            significant(total),
             (total, i),
             xytext=(4 if right_of_zero else -4, 0),
             textcoords="offset points",
@@ -146,7 +142,7 @@ def spectrum(report: Report) -> Figure | None:
     return figure
 
 
-def _heat(axes: mpl.axes.Axes, table: np.ndarray, title: str) -> None:
+def _heat(axes: Axes, table: np.ndarray, title: str) -> None:
     image = axes.imshow(table, cmap="cividis", aspect="auto", interpolation="nearest")
     low, high = image.get_clim()
     if table.shape[1] <= 16:
@@ -177,7 +173,7 @@ def forest(report: Report) -> Figure | None:
         if math.isfinite(row.tau_w_low):
             axes.plot([row.tau_w_low, row.tau_w_high], [i, i], color=colour, lw=2, solid_capstyle="round", alpha=0.55)
         axes.plot(row.tau_w, i, "o", color=colour, ms=7, mfc="white" if row.reference else colour, mew=1.8)
-        axes.annotate(f"{row.tau_w:.2f}", (1.04, i), xycoords=("axes fraction", "data"), ha="right", va="center")
+        axes.annotate(f"{row.tau_w:.2f}", (1.06, i), xycoords=("axes fraction", "data"), ha="right", va="center")
     marks = {"null": ("random scores, 95 %", ORANGE, "--"), "ceiling": ("two seeds of the truth", GREEN, ":")}
     for name, value in report.levels().items():
         label, colour, line = marks[name]

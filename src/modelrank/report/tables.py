@@ -62,7 +62,7 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
     for hub, protocol in rows[["hub", "protocol"]].drop_duplicates().itertuples(index=False):
         group = rows[(rows["hub"] == hub) & (rows["protocol"] == protocol)]
         table = group.pivot_table(value, "scorer", "dataset", aggfunc="mean", dropna=False, sort=False)
-        table = table.reindex(index=pd.unique(group["scorer"]), columns=pd.unique(group["dataset"]))
+        table = table.reindex(index=list(dict.fromkeys(group["scorer"])), columns=list(dict.fromkeys(group["dataset"])))
         table = table.rename_axis(index="scorer", columns=None)
         if table.shape[1] > 1:
             table[AVERAGE] = table.mean(axis=1, skipna=False)

@@ -1,0 +1,88 @@
+import math
+
+import pandas as pd
+import pytest
+from conftest import make_report
+
+from modelrank.report.content import Report, interval, number, significant
+from modelrank.types import Truth
+
+
+def report_of(scores, accuracy=None, **columns):
+    rows = pd.DataFrame(
+        {"hub": "h", "dataset": "d", "model": m, "scorer": "disco", "score": s, "status": "ok", "reason": ""} | columns
+        for m, s in scores.items()
+    )
+    truth = Truth("d", "p", "accuracy", accuracy, {}, "test") if accuracy is not None else None
+    return Report(rows, truth=truth)
+
+
+def test_models_come_best_first_equals_share_the_better_rank_and_unknown_is_nan():
+    rows = report_of({"b": 1.0, "a": 1.0, "c": 3.0, "d": 0.5}, {"a": 0.8, "b": 0.9, "c": 0.8}).models()
+    assert [(row.model, row.rank) for row in rows] == [("c", 1), ("a", 2), ("b", 2), ("d", 4)]
+    assert [row.accuracy_rank for row in rows[:3]] == [2, 2, 1]
+    assert math.isnan(rows[3].accuracy)
+    assert math.isnan(rows[3].accuracy_rank)
+    assert math.isnan(rows[0].low)
+
+
+def test_answer_says_what_following_it_costs():
+    accuracy = {"a": 0.9, "b": 0.8, "c": 0.7}
+    assert report_of({"a": 1.0, "b": 2.0, "c": 0.0}).answer() == "Fine-tune b first."
+    assert report_of({"a": 1.0, "b": 2.0, "c": 0.0}, accuracy).answer() == (
+        "Fine-tune b first. Measured accuracy: 0.800, place 2; the best was a with 0.900."
+    )
+    assert "It was the best when measured: accuracy 0.900" in report_of({"a": 1.0, "b": 0.0}, accuracy).answer()
+    assert report_of({"a": 1.0, "b": 1.0}, accuracy).answer() == "A tie: a, b."
+    assert report_of({"new": 1.0, "b": 0.0}, accuracy).answer() == "Fine-tune new first."
+
+
+def test_models_without_a_score_keep_their_reason():
+    report = report_of({"a": 1.0}, status="failed", reason="no weights")
+    assert report.models() == []
+    assert report.unscored() == {"a": "no weights"}
+    assert report.answer() == "disco has no score for any model."
+
+
+def test_scorers_come_best_first_and_those_without_tau_last(report):
+    ranking = report.ranking.copy()
+    ranking.loc[ranking["scorer"] == "logme", ["tau_w", "note"]] = [float("nan"), "all models have the same score"]
+    changed = Report(report.scores, ranking, report.parts, report.truth, report.context)
+    rows = changed.agreement()
+    taus = [row.tau_w for row in rows[:-1]]
+    assert taus == sorted(taus, reverse=True)
+    assert rows[-1].scorer == "logme"
+    assert {row.scorer for row in rows if row.reference} == {
+        "linear_probe",
+        "knn",
+        "static_order",
+        "imagenet_accuracy",
+        "parameters",
+    }
+    assert changed.level_lines()[-1] == "logme: all models have the same score."
+
+
+def test_levels_need_truth():
+    assert set(make_report().levels()) == {"null", "ceiling"}
+    assert make_report(with_truth=False).levels() == {}
+
+
+def test_spectra_are_of_spectral_scores_only(report):
+    assert list(report.spectra()) == [row.model for row in report.models()]
+    assert make_report(parts=False).spectra() == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.72, "0.7200"), (12345.6, "1.235e+04"), (-1.5, "-1.500"), (1234.0, "1234"), (math.nan, "-")]
+)
+def test_scores_have_four_digits(value, text):
+    assert significant(value) == text
+
+
+def test_cells_without_a_value_are_dashes():
+    assert (number(math.nan), number(0.125, 3), interval(math.nan, 1.0), interval(0.1, 0.2)) == (
+        "-",
+        "0.125",
+        "",
+        "[0.10, 0.20]",
+    )

@@ -1,0 +1,64 @@
+import io
+
+import numpy as np
+import pytest
+from conftest import make_report
+from rich.console import Console
+
+from modelrank.report.terminal import show, sparkline
+
+
+def shown(report, width=140):
+    out = io.StringIO()
+    show(report, Console(file=out, width=width, highlight=False))
+    return out.getvalue()
+
+
+def test_the_tables_say_everything(report):
+    text = shown(report)
+    assert "2,000 images of train + val scored" in text
+    assert "registry package" in text
+    assert "finetune_short, mean of 2 seeds" in text
+    for model in report.models():
+        assert model.model in text
+    for row in report.agreement():
+        assert f"{row.tau_w:.2f}" in text
+    assert "Random scores exceed tau_w 0.47 in 5 % of cases with 11 models" in text
+    assert "Two seeds of the truth agree" in text
+    assert "Fine-tune " in text
+
+
+def test_reference_rows_stand_apart_below_a_line(report):
+    lines = shown(report).splitlines()
+    agreement = lines[next(i for i, line in enumerate(lines) if line.startswith("Agreement")) :]
+    rules = [i for i, line in enumerate(agreement) if line.startswith("──")]
+    assert len(rules) == 2
+    assert [line.split()[0] for line in agreement[rules[0] + 1 : rules[1]]] == ["logme", "disco", "leep"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_is_cut_off_at_the_usual_widths(report, width):
+    text = shown(report, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_without_truth_only_the_order_is_shown():
+    text = shown(make_report(with_truth=False, with_interval=False))
+    assert "the order is a prediction" in text
+    assert "Agreement" not in text
+    assert "measured" not in text.split("Models by")[1]
+    assert "interval" not in text
+
+
+def test_brackets_in_names_are_text_not_markup():
+    text = shown(make_report(models=("[bold]a[/bold]", "b", "c", "d"), hub="[red]hub"))
+    assert "[bold]a[/bold]" in text
+    assert "[red]hub" in text
+
+
+def test_sparkline_goes_from_zero_to_the_largest():
+    assert sparkline(np.array([1.0, 0.5, 0.0])) == "█▅▁"
+    assert sparkline(np.array([-1.0, 0.0])) == "▁█"
+    assert sparkline(np.zeros(3)) == "▁▁▁"
+    assert sparkline(np.array([])) == ""
