@@ -1,0 +1,180 @@
+"""Features of one model on one data set: from the store when they are there, else by one pass over the images.
+
+Torch is imported when features are read, Lightning only when a model has to run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelrank.features.store import Entry, FeatureStore
+from modelrank.types import FeatureSet, ModelRankError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from torch import Tensor
+
+    from modelrank.data.images import ImageData, ImageSplit, Transform
+    from modelrank.hub.model import PretrainedModel
+
+DTYPES = ("float32", "float16")
+
+
+def extract(
+    model: PretrainedModel,
+    data: ImageData,
+    *,
+    store: FeatureStore,
+    cache: Path,
+    trainer: Callable[..., pl.Trainer],
+    scored: Sequence[str],
+    image_size: int | None,
+    batch_size: int,
+    workers: int,
+    dtype: str = "float32",
+) -> FeatureSet:
+    """Penultimate features (N x D) and source logits (N x S or None) of the scored splits, in their order.
+
+    Deterministic: evaluation transform, float32 arithmetic on one device, stored as `dtype`. Of several processes that
+    ask for the same features one works and the others wait. A killed extraction goes on where it stopped, with the
+    same batches, so its result is the same as that of an uninterrupted one.
+
+    image_size: side in pixels, None for the model's own. batch_size, workers: of the loader; no part of the key.
+    Raises ModelRankError for features that are NaN or infinite, a store that cannot be written, a wrong `dtype`, and
+    what loading the model or an image raises. Cost: one forward pass per image; memory N x (D + S) beyond the model.
+    """
+    if dtype not in DTYPES:
+        raise ModelRankError(f"extraction.dtype={dtype}: give one of {', '.join(DTYPES)}")
+    scored = list(scored)
+    preprocessing = model.preprocessing.at(image_size)
+    identity = {
+        "model": model.identity(),
+        "data": data.fingerprint,
+        "splits": scored,
+        "preprocessing": preprocessing.identity(),
+        "dtype": dtype,
+        "layer": "penultimate",
+    }
+    key = store.key(identity)
+    entry = store.load(key, warn=False)  # a damaged file is judged again under the lock, and then with a warning
+    if entry is None:
+        with store.lock(key):
+            entry = store.load(key)
+            if entry is None:
+                tensors, facts = _forward(
+                    model,
+                    [data.splits[name] for name in scored],
+                    preprocessing.evaluation(),
+                    store=store,
+                    key=key,
+                    cache=cache,
+                    trainer=trainer,
+                    batch_size=batch_size,
+                    workers=workers,
+                    dtype=dtype,
+                )
+                entry = Entry(tensors, facts | {"identity": identity, "model": model.name, "dataset": data.name})
+                store.save(key, entry.tensors, entry.header)
+    facts = {"parameters": float(entry.header["parameters"])}
+    if model.imagenet_accuracy is not None:
+        facts["imagenet_accuracy"] = model.imagenet_accuracy
+    return FeatureSet(
+        entry.tensors["features"], entry.tensors["targets"], data.task, logits=entry.tensors.get("logits"), facts=facts
+    )
+
+
+def _forward(
+    model: PretrainedModel,
+    splits: Sequence[ImageSplit],
+    transform: Transform,
+    *,
+    store: FeatureStore,
+    key: str,
+    cache: Path,
+    trainer: Callable[..., pl.Trainer],
+    batch_size: int,
+    workers: int,
+    dtype: str,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors that are stored and the facts for their header.
+
+    `sample_ids` is the UTF-8 text of a JSON list of N strings; `split` holds N positions in the identity's `splits`.
+    """
+    import numpy as np
+    import torch
+    from torch.utils.data import DataLoader, Subset
+
+    from modelrank.data.images import TransformedImages
+    from modelrank.features.extraction import FeatureExtraction, FeatureWriter
+    from modelrank.hub.penultimate import FeatureExtractor
+
+    images = TransformedImages(splits, transform)
+    network = model.load(cache)
+    writer = FeatureWriter(model.name, len(images), dtype=getattr(torch, dtype), store=store, key=key)
+    loader = DataLoader(
+        Subset(images, writer.missing),  # parts end where batches end, so these batches are those of a first run
+        batch_size=batch_size,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own, so that the global one stays untouched
+    )
+    with _quiet():
+        # One device and float32 whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
+        runner = trainer(
+            callbacks=[writer],
+            devices=1,
+            strategy="auto",
+            precision="32-true",
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,  # the writer has one, in images
+        )
+        runner.predict(FeatureExtraction(FeatureExtractor(network)), loader, return_predictions=False)
+    if writer.missing:
+        raise ModelRankError(
+            f"{model.name}: {len(writer.missing)} of {len(images)} images have no features; "
+            "take fast_dev_run or limit_predict_batches out of the trainer's settings"
+        )
+    ids = json.dumps([name for split in splits for name in split.ids]).encode()
+    tensors = writer.tensors | {
+        "targets": torch.from_numpy(np.concatenate([split.targets for split in splits])),
+        "split": torch.repeat_interleave(torch.tensor([len(split) for split in splits])).to(torch.uint8),
+        "sample_ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8),
+    }
+    packages = ("modelrank", "torch", "torchvision", "pytorch-lightning")
+    return tensors, {
+        "images": len(images),
+        "dimension": tensors["features"].shape[1],
+        "source_classes": tensors["logits"].shape[1] if "logits" in tensors else None,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seconds": round(writer.seconds, 3),
+        "images_per_second": round(len(images) / writer.seconds, 2),
+        "device": str(runner.strategy.root_device),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Lightning says about every trainer: devices found, advice on workers, and its own use of torch."""
+    chatter = logging.getLogger("pytorch_lightning")
+    level = chatter.level
+    chatter.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers")
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        chatter.setLevel(level)

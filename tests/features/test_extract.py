@@ -1,0 +1,298 @@
+"""Extraction on real models and images, small: what comes out, what is kept, and what happens when it is disturbed."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from modelrank.data.images import ImageData, ImageSplit
+from modelrank.features import extraction
+from modelrank.features.extract import extract
+from modelrank.features.store import FeatureStore
+from modelrank.hub.model import PretrainedModel
+from modelrank.hub.preprocessing import Preprocessing
+from modelrank.types import ModelRankError
+
+TRAINER = partial(pl.Trainer, accelerator="cpu")
+
+
+def backbone(classes: int | None = 7, scale: float = 1.0) -> nn.Module:
+    layers = [nn.Conv2d(3, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    head = [] if classes is None else [nn.Linear(12, classes)]
+    network = nn.Sequential(*layers, *head)
+    with torch.no_grad():
+        network[1].weight *= scale
+    return network
+
+
+def pretrained(**changes) -> PretrainedModel:
+    arguments = {k: changes.pop(k) for k in ("classes", "scale") if k in changes}
+    small = Preprocessing(size=16, resize=18)
+    model = PretrainedModel("tiny", partial(backbone, **arguments), None, "cnn", "none", "MIT", small)
+    return replace(model, **changes)
+
+
+def images(sizes: tuple[int, ...] = (30, 13, 5)) -> ImageData:
+    rng = np.random.default_rng(0)
+    splits = {}
+    for name, n in zip(("train", "val", "test"), sizes, strict=True):
+        pixels = rng.integers(0, 256, (n, 20, 24, 3), dtype=np.uint8)
+        splits[name] = ImageSplit(pixels, rng.integers(0, 4, n), [f"{name}/{i}.png" for i in range(n)])
+    return ImageData("noise", "classification", ("a", "b", "c", "d"), "accuracy", splits, "here", "CC0", "f" * 64)
+
+
+def run(root: Path, model: PretrainedModel | None = None, data: ImageData | None = None, **changes):
+    settings = {"trainer": TRAINER, "scored": ["train", "val"], "image_size": None, "batch_size": 8, "workers": 0}
+    model, data = model or pretrained(), data or images()
+    return extract(model, data, store=FeatureStore(root), cache=root, **(settings | changes))
+
+
+def test_features_are_those_of_the_model(tmp_path):
+    model, data = pretrained(imagenet_accuracy=0.7), images()
+    found = run(tmp_path, model, data)
+    network, transform = model.load(tmp_path), model.preprocessing.evaluation()
+    rows = [data.splits[name][i] for name in ("train", "val") for i in range(len(data.splits[name]))]
+    with torch.no_grad():
+        features = network[:-1](torch.stack([transform(image) for image, _ in rows]))
+        logits = network[-1](features)
+    torch.testing.assert_close(found.features, features)
+    torch.testing.assert_close(found.logits, logits)
+    assert found.targets.tolist() == [target for _, target in rows]
+    assert found.task == "classification"
+    parameters = sum(p.numel() for p in network.parameters())
+    assert found.facts == {"parameters": parameters, "imagenet_accuracy": 0.7}
+
+
+def test_second_time_reads_the_file_and_makes_no_trainer(tmp_path):
+    first = run(tmp_path)
+    second = run(tmp_path, trainer=None, batch_size=3, workers=5)
+    assert torch.equal(first.features, second.features)
+    assert torch.equal(first.targets, second.targets)
+    assert first.facts == second.facts
+
+
+def test_what_is_stored(tmp_path):
+    run(tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    store = FeatureStore(tmp_path)
+    header = store.describe(path.stem)
+    assert (header["model"], header["dataset"], header["images"], header["dimension"]) == ("tiny", "noise", 43, 12)
+    assert header["source_classes"] == 7
+    assert header["images_per_second"] > 0
+    assert header["identity"]["splits"] == ["train", "val"]
+    tensors = store.load(path.stem).tensors
+    assert tensors["split"].tolist() == [0] * 30 + [1] * 13
+    assert (
+        json.loads(tensors["sample_ids"].numpy().tobytes()) == images().splits["train"].ids + images().splits["val"].ids
+    )
+
+
+def test_without_a_source_head_there_are_no_logits(tmp_path):
+    assert run(tmp_path, pretrained(classes=None)).logits is None
+    assert run(tmp_path, pretrained(classes=None), trainer=None).logits is None
+
+
+def test_float16(tmp_path):
+    half, full = run(tmp_path, dtype="float16"), run(tmp_path)
+    assert half.features.dtype == half.logits.dtype == torch.float16
+    assert torch.equal(half.features, full.features.half())
+    with pytest.raises(ModelRankError, match=r"dtype=float8: give one of float32, float16"):
+        run(tmp_path, dtype="float8")
+
+
+def test_every_setting_that_changes_features_has_a_file_of_its_own(tmp_path):
+    run(tmp_path)
+    run(tmp_path, image_size=16)  # the model's own size: the same file
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    run(tmp_path, image_size=24)
+    run(tmp_path, scored=["train"])
+    run(tmp_path, dtype="float16")
+    run(tmp_path, data=replace(images(), fingerprint="0" * 64))
+    run(tmp_path, pretrained(classes=5))
+    run(tmp_path, pretrained(preprocessing=Preprocessing(size=16, resize=18, mean=(0, 0, 0))))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 7
+
+
+def test_multilabel_targets_keep_their_shape(tmp_path):
+    data = images()
+    many = {
+        name: ImageSplit(split.images, np.eye(4, dtype=np.int64)[split.targets], split.ids)
+        for name, split in data.splits.items()
+    }
+    assert run(tmp_path, data=replace(data, splits=many, task="multilabel")).targets.shape == (43, 4)
+
+
+@pytest.mark.parametrize("spec", [{}, {"devices": 2, "strategy": "ddp"}, {"precision": "bf16-mixed"}])
+def test_trainer_of_a_config(tmp_path, spec):
+    """As the stages hand it over; settings for fine-tuning do not change features."""
+    config = OmegaConf.create({"_target_": "pytorch_lightning.Trainer", "accelerator": "cpu"} | spec)
+    assert torch.equal(run(tmp_path, trainer=partial(instantiate, config)).features, run(tmp_path / "plain").features)
+
+
+def test_features_that_are_not_finite(tmp_path):
+    with pytest.raises(
+        ModelRankError, match=r"tiny: 96 of 96 features of the images 0 to 7 are NaN or infinite; its weights"
+    ):
+        run(tmp_path, pretrained(scale=1e39))
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_features_too_large_for_float16(tmp_path):
+    with pytest.raises(ModelRankError, match=r"too large for torch.float16: use extraction.dtype=float32"):
+        run(tmp_path, pretrained(scale=1e6), dtype="float16")
+    assert run(tmp_path, pretrained(scale=1e6)).features.max() > 65504
+
+
+def test_trainer_that_leaves_images_out(tmp_path):
+    with pytest.raises(ModelRankError, match=r"35 of 43 images have no features; .*limit_predict_batches"):
+        run(tmp_path, trainer=partial(TRAINER, limit_predict_batches=1))
+
+
+def test_damaged_file_is_made_again_with_one_line(tmp_path, caplog):
+    first = run(tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-10])
+    with caplog.at_level(logging.WARNING, logger="modelrank"):
+        again = run(tmp_path)
+    assert [str(path) in record.getMessage() for record in caplog.records] == [True]
+    assert torch.equal(first.features, again.features)
+    assert FeatureStore(tmp_path).load(path.stem) is not None
+
+
+def test_interrupted_by_an_error_then_resumed(tmp_path, monkeypatch):
+    """Each image is seen once, although the run broke off in between."""
+    monkeypatch.setattr(extraction, "PART_SECONDS", 0.0)
+    seen: list[int] = []
+
+    class Flaky(ImageSplit):
+        def __getitem__(self, index):
+            seen.append(index)
+            if len(seen) == 20:
+                raise ModelRankError("cannot read the image 19.png")
+            return super().__getitem__(index)
+
+    plain = images((43, 1, 1))
+    split = plain.splits["train"]
+    flaky = replace(plain, splits={"train": Flaky(split.images, split.targets, split.ids)})
+    with pytest.raises(ModelRankError, match=r"19\.png"):
+        run(tmp_path, data=flaky, scored=["train"])
+    resumed = run(tmp_path, data=flaky, scored=["train"])
+    assert seen == [*range(20), *range(16, 43)]  # batches of 8: two were kept
+    assert torch.equal(resumed.features, run(tmp_path / "other", data=plain, scored=["train"]).features)
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_control_c_keeps_what_is_done(tmp_path, monkeypatch):
+    original = extraction.FeatureExtraction.predict_step
+
+    def interrupted(self, batch, batch_idx):
+        if batch_idx == 3:
+            raise KeyboardInterrupt
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
+        patch.setattr(extraction.FeatureExtraction, "predict_step", interrupted)
+        run(tmp_path)
+    (part,) = tmp_path.glob("*.parts/*.safetensors")
+    (entry,) = FeatureStore(tmp_path).parts(part.parent.stem)
+    assert entry.tensors["index"].tolist() == [*range(24)]
+    assert torch.equal(run(tmp_path).features, run(tmp_path / "other").features)
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from modelrank.features import extraction
+import test_extract as case
+
+extraction.PART_SECONDS = 0.0
+original = extraction.FeatureExtraction.predict_step
+def slow(self, batch, batch_idx):
+    print("batch", int(batch[2][0]), flush=True)
+    time.sleep(float(sys.argv[3]))
+    return original(self, batch, batch_idx)
+extraction.FeatureExtraction.predict_step = slow
+print("ready", flush=True)
+sys.stdin.readline()
+found = case.run(Path(sys.argv[1]))
+print("sum", found.features.double().sum().item(), flush=True)
+"""
+
+
+def start(root: Path, seconds: float) -> subprocess.Popen:
+    """A process that has imported everything and waits for a line before it extracts."""
+    script = [sys.executable, "-c", SLOW, str(root), str(Path(__file__).parent), str(seconds)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(script, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+
+
+def test_kill_9_then_resume(tmp_path, monkeypatch):
+    process = start(tmp_path, 0.5)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    for line in process.stdout:
+        if line == "batch 24\n":
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(list(tmp_path.glob("*.parts/*.safetensors"))) == 3
+    assert not list(tmp_path.glob("*.safetensors"))
+    seen: list[int] = []
+    original = extraction.FeatureExtraction.predict_step
+    monkeypatch.setattr(
+        extraction.FeatureExtraction,
+        "predict_step",
+        lambda self, batch, i: seen.extend(batch[2].tolist()) or original(self, batch, i),
+    )
+    resumed = run(tmp_path)
+    assert seen == [*range(24, 43)]
+    whole = run(tmp_path / "other")
+    assert torch.equal(resumed.features, whole.features)
+    assert torch.equal(resumed.logits, whole.logits)
+    assert not list(tmp_path.glob("*.parts"))
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_two_processes_at_once(tmp_path):
+    processes = [start(tmp_path, 0.3), start(tmp_path, 0.3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n", "ready\n"]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    outputs = [process.communicate(timeout=120)[0].split("\n") for process in processes]
+    worked = sorted(sum(line.startswith("batch") for line in lines) for lines in outputs)
+    assert worked == [0, 6]  # one did all 6 batches, the other none
+    assert len({line for lines in outputs for line in lines if line.startswith("sum")}) == 1
+
+
+def test_progress_counts_images(tmp_path, monkeypatch, capsys):
+    run(tmp_path / "quick")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(extraction, "QUIET_SECONDS", -1.0)
+    run(tmp_path / "long")
+    shown = capsys.readouterr().err
+    assert "43/43" in shown
+    assert "images/s" in shown
+
+
+def test_lightning_says_nothing_and_its_logger_is_left_as_it_was(tmp_path, capsys):
+    before = logging.getLogger("pytorch_lightning").level
+    started = time.perf_counter()
+    run(tmp_path, workers=2)
+    assert time.perf_counter() - started < 60
+    assert logging.getLogger("pytorch_lightning").level == before
+    assert capsys.readouterr() == ("", "")
