@@ -75,6 +75,9 @@ def test_published_has_a_source_for_every_number_and_leaves_out_unreliable_colum
     truth = published(PUBLISHED, "aircraft", "full", hub="supervised")
     assert truth.metric == "mean_per_class_accuracy"
     assert truth.accuracy["resnet34"] == 0.8406
+    assert truth.mean_rank_elsewhere.keys() == truth.accuracy.keys()
+    assert min(truth.mean_rank_elsewhere, key=truth.mean_rank_elsewhere.get) == "resnet152"
+    assert published(PUBLISHED, "aircraft", "full").mean_rank_elsewhere.items() >= truth.mean_rank_elsewhere.items()
     assert "SFDA" in truth.source
 
 
@@ -92,6 +95,7 @@ def test_measured_takes_the_mean_over_seeds_and_the_later_file(tmp_path):
     assert truth.accuracy == {"a": pytest.approx(0.65), "b": 0.1}
     assert truth.per_seed == {0: {"a": 0.6, "b": 0.1}, 1: {"a": 0.7}}
     assert "own.csv" in truth.source
+    assert truth.mean_rank_elsewhere == {}
     assert "abc" in truth.source
 
 
@@ -115,7 +119,7 @@ def test_unknown_data_set_lists_the_known_ones(tmp_path):
     table = write(tmp_path / "t.csv", row(), row(dataset="pets"))
     with pytest.raises(ModelRankError, match=r"finetune_short: digits, pets.*stage=finetune"):
         measured([table], "cars", "finetune_short")
-    with pytest.raises(ModelRankError, match="none of .* exists"):
+    with pytest.raises(ModelRankError, match=r"none of .* exists"):
         measured([tmp_path / "absent.csv"], "cars", "finetune_short")
 
 

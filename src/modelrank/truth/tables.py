@@ -47,6 +47,7 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
         per_seed=per_seed,
         source=f"{files}, measured at commit {commits}",
         mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table, protocol), dataset),
+        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table, protocol), dataset),
     )
 
 
@@ -66,6 +67,11 @@ def published(path: str | Path, dataset: str, protocol: str, hub: str | None = N
         accuracy=dict(zip(rows.model, rows.accuracy, strict=True)),
         per_seed={},
         source="; ".join(dict.fromkeys(rows.source)),
+        mean_rank_elsewhere={
+            model: rank
+            for name in dict.fromkeys(rows.hub)
+            for model, rank in mean_rank_elsewhere(accuracies(table[table.hub == name], protocol), dataset).items()
+        },
         mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table[table.hub.isin(rows.hub)], protocol), dataset),
     )
 

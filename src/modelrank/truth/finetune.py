@@ -1,0 +1,220 @@
+"""Ground truth by fine-tuning all layers: grid on train, choice on val, once more on train + val, test once."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import nn
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as images_to
+
+from modelrank.data.images import ImageData, ImageSplit
+from modelrank.data.module import ImageDataModule
+from modelrank.hub.model import PretrainedModel
+from modelrank.hub.penultimate import replace_head
+from modelrank.hub.preprocessing import Preprocessing
+from modelrank.truth.classification import Classification, MultiLabel
+from modelrank.truth.grid import Diverged, Point, label, remembered, search
+from modelrank.truth.metrics import METRICS
+from modelrank.truth.progress import StepProgress
+from modelrank.truth.protocol import MakeTrainer, Outcome
+from modelrank.truth.regression import Regression
+from modelrank.truth.task import TransferTask
+
+TASKS: dict[str, type[TransferTask]] = {
+    "classification": Classification,
+    "multilabel": MultiLabel,
+    "regression": Regression,
+}
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A fine-tuning protocol; its YAML in conf/protocol says each value and why.
+
+    weight_decays:   L2 strengths; the optimiser is given weight_decay / learning_rate.
+    image_size:      side in pixels that every model sees; None = each model's own.
+    smallest_crop:   share of the image that a random training crop has at least.
+    precision:       of networks without depthwise convolutions; `depthwise_precision` of those with (on CPUs bf16
+                     makes the former 1.3 to 2 times as fast and the latter slower).
+    in_memory:       decode and shrink each image once, to the short side of the evaluation transform, and cut the
+                     training crops from that.
+    checkpoint_every: steps between checkpoints inside one grid point.
+    """
+
+    name: str
+    learning_rates: Sequence[float]
+    weight_decays: Sequence[float]
+    steps: int
+    batch_size: int
+    image_size: int | None
+    smallest_crop: float
+    momentum: float
+    precision: str
+    depthwise_precision: str
+    in_memory: bool
+    checkpoint_every: int
+    workers: int
+
+    def numbers(self) -> dict[str, object]:
+        """What decides the result, for the protocol's hash."""
+        operational = ("name", "checkpoint_every", "workers")
+        return {key: _plain(value) for key, value in vars(self).items() if key not in operational}
+
+    def points(self) -> list[Point]:
+        grid = itertools.product(self.learning_rates, self.weight_decays)
+        return [{"lr": float(rate), "wd": float(decay)} for rate, decay in grid]
+
+    def __call__(
+        self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
+    ) -> Outcome:
+        """Measure; every finished grid point and the final retraining are kept in `folder` and not done again.
+
+        Cost: (grid points + 1) x steps x batch_size training images.
+        """
+        preprocessing = model.preprocessing.at(self.image_size)
+        if self.in_memory:
+            data = held_in_memory(data, preprocessing)
+        source = model.load(cache, seed=seed)
+        precision = self.depthwise_precision if has_depthwise(source) else self.precision
+
+        def run(point: Point, splits: tuple[str, ...], measure_on: str, where: Path) -> float:
+            with isolate_rng(), quiet():
+                torch.manual_seed(seed)
+                task = self._task(source, data, point, preprocessing.size)
+                module = ImageDataModule(
+                    data,
+                    preprocessing.training(self.smallest_crop),
+                    preprocessing.evaluation(),
+                    batch_size=self.batch_size,
+                    workers=self.workers,
+                    train_splits=splits,
+                    seed=seed,
+                )
+                title = f"{data.name} {model.name} {'+'.join(splits)} {label(point)}"
+                return self._train_and_measure(task, module, measure_on, title, trainer, precision, where)
+
+        best, val, seconds = search(
+            self.points(), lambda p: run(p, ("train",), "val", folder / label(p)), folder, TransferTask.mode
+        )
+        final = remembered(
+            folder / "final.json", lambda: {"value": run(best, ("train", "val"), "test", folder / "final")}
+        )
+        return Outcome(
+            accuracy=final["value"],
+            val_accuracy=val,
+            learning_rate=best["lr"],
+            weight_decay=best["wd"],
+            seconds=seconds + final["seconds"],
+            image_size=preprocessing.size,
+            precision=precision,
+        )
+
+    def _task(self, source: nn.Module, data: ImageData, point: Point, size: int) -> TransferTask:
+        targets = data.splits["train"].targets
+        outputs = len(data.classes) if data.task != "regression" else int(np.prod(targets.shape[1:]))
+        return TASKS[data.task](
+            replace_head(copy.deepcopy(source), outputs, size=size),
+            METRICS[data.metric](outputs),
+            learning_rate=point["lr"],
+            weight_decay=point["wd"] / point["lr"],
+            momentum=self.momentum,
+            steps=self.steps,
+        )
+
+    def _train_and_measure(
+        self,
+        task: TransferTask,
+        module: ImageDataModule,
+        measure_on: str,
+        title: str,
+        trainer: MakeTrainer,
+        precision: str,
+        folder: Path,
+    ) -> float:
+        common = {"precision": precision, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        callbacks: list[Callback] = [StepProgress(title, self.batch_size)]
+        if checkpointing := self.checkpoint_every < self.steps:
+            callbacks.append(
+                ModelCheckpoint(
+                    folder, filename="last", every_n_train_steps=self.checkpoint_every, enable_version_counter=False
+                )
+            )
+        fitting = trainer(
+            max_steps=self.steps,
+            max_epochs=-1,
+            limit_val_batches=0,
+            callbacks=callbacks,
+            enable_checkpointing=checkpointing,
+            **common,
+        )
+        last = folder / "last.ckpt"
+        # A resumed run goes on with the weights, momentum and schedule of its last checkpoint; the order of the images
+        # begins anew, so it is equivalent to, but not bit for bit, an uninterrupted one.
+        fitting.fit(task, datamodule=module, ckpt_path=last if last.exists() else None, weights_only=True)
+        if task.diverged:
+            last.unlink(missing_ok=True)
+            raise Diverged(task.diverged)
+        measuring: pl.Trainer = trainer(enable_checkpointing=False, **common)
+        evaluate = measuring.test if measure_on == "test" else measuring.validate
+        value = evaluate(task, datamodule=module, verbose=False)[0][task.monitor]
+        last.unlink(missing_ok=True)
+        return float(value)
+
+
+def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
+    """The same data with every image decoded and shrunk once (N x about resize^2 x 3 bytes).
+
+    The short side becomes that of the evaluation transform, with its own interpolation, so evaluation sees exactly
+    the pixels that it would have seen.
+    """
+    mode = InterpolationMode(preprocessing.interpolation)
+
+    def shrunk(split: ImageSplit) -> ImageSplit:
+        images = [
+            np.asarray(images_to.resize(split[i][0], [preprocessing.resize], interpolation=mode))
+            for i in range(len(split))
+        ]
+        return ImageSplit(images, split.targets, split.ids, groups=split.groups)
+
+    return replace(data, splits={name: shrunk(split) for name, split in data.splits.items()})
+
+
+def has_depthwise(network: nn.Module) -> bool:
+    """Whether a convolution works on each channel by itself."""
+    return any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1 for layer in network.modules())
+
+
+def _plain(value: object) -> object:
+    return [float(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's notes on devices and on reached step counts, and its advice on workers and checkpoints."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            r".*does not have many workers.*",
+            r"Checkpoint directory .* exists and is not empty",
+            r"You're resuming from a checkpoint that ended before the epoch ended.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

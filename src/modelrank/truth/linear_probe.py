@@ -1,0 +1,165 @@
+"""Ground truth by a linear model on frozen features: strength chosen on val, fitted again on train + val, test once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
+from modelrank.hub.penultimate import FeatureExtractor
+from modelrank.truth.finetune import quiet
+from modelrank.truth.grid import Point, remembered, search
+from modelrank.truth.metrics import METRICS
+from modelrank.truth.protocol import MakeTrainer, Outcome
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "classification": functional.cross_entropy,
+    "multilabel": functional.binary_cross_entropy_with_logits,
+    "regression": functional.mse_loss,
+}
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear protocol; its YAML in conf/protocol says each value and why.
+
+    strengths:  of the L2 penalty, see `fit_linear`.
+    image_size: side in pixels that every model sees; None = each model's own.
+    """
+
+    name: str
+    strengths: Sequence[float]
+    image_size: int | None
+    batch_size: int
+    workers: int
+    iterations: int = 200
+
+    def numbers(self) -> dict[str, object]:
+        """What decides the result, for the protocol's hash."""
+        return {
+            "strengths": [float(strength) for strength in self.strengths],
+            "image_size": self.image_size,
+            "iterations": self.iterations,
+        }
+
+    def __call__(
+        self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
+    ) -> Outcome:
+        """Measure. One pass over all images, then len(strengths) + 1 convex problems; `seed` is of a random network."""
+        preprocessing = model.preprocessing.at(self.image_size)
+        network = FeatureExtractor(model.load(cache, seed=seed))
+        transform = preprocessing.evaluation()
+        with isolate_rng(), quiet():
+            single = {
+                "devices": 1,
+                "num_nodes": 1,
+                "strategy": "auto",
+            }  # shards of a test set would have to be put together
+            extractor = trainer(logger=False, enable_checkpointing=False, enable_model_summary=False, **single)
+            loaders = [
+                DataLoader(data.splits[name].with_transform(transform), self.batch_size, num_workers=self.workers)
+                for name in ("train", "val", "test")
+            ]
+            batches = extractor.predict(_Features(network), dataloaders=loaders)
+        (x_train, y_train), (x_val, y_val), (x_test, y_test) = map(_joined, batches)
+        outputs = len(data.classes) if data.task != "regression" else y_train.reshape(len(y_train), -1).shape[1]
+        loss = LOSSES[data.task]
+
+        def value(weights: Tensor, features: Tensor, targets: Tensor) -> float:
+            metric = METRICS[data.metric](outputs)
+            prediction = features @ weights[:-1] + weights[-1]
+            metric.update(
+                prediction.sigmoid() if data.task == "multilabel" else prediction,
+                targets if data.task == "regression" else targets.long(),
+            )
+            return float(metric.compute())
+
+        def fit(features: Tensor, targets: Tensor, strength: float, start: Tensor | None = None) -> Tensor:
+            return fit_linear(
+                features, targets, outputs, loss, strength=strength, iterations=self.iterations, start=start
+            )
+
+        weights: Tensor | None = None
+
+        def on_val(point: Point) -> float:
+            nonlocal weights  # from strong to weak, each problem starts at the solution of the last: far fewer steps
+            weights = fit(x_train, y_train, point["strength"], weights)
+            return value(weights, x_val, y_val)
+
+        points = [{"strength": float(strength)} for strength in sorted(self.strengths, reverse=True)]
+        best, val, seconds = search(points, on_val, folder, "max")
+        final = remembered(
+            folder / "final.json",
+            lambda: {
+                "value": value(
+                    fit(torch.cat([x_train, x_val]), torch.cat([y_train, y_val]), best["strength"]), x_test, y_test
+                )
+            },
+        )
+        return Outcome(
+            accuracy=final["value"],
+            val_accuracy=val,
+            learning_rate=None,
+            weight_decay=best["strength"],
+            seconds=seconds + final["seconds"],
+            image_size=preprocessing.size,
+            precision=str(extractor.precision),
+        )
+
+
+def fit_linear(
+    features: Tensor,
+    targets: Tensor,
+    outputs: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    strength: float,
+    iterations: int = 200,
+    start: Tensor | None = None,
+) -> Tensor:
+    """(D + 1) x outputs weights, the last row the intercept, of the minimum of
+
+        N * mean loss + strength / 2 * |W|^2    (the intercept is free; scikit-learn's C is 1 / strength)
+
+    by L-BFGS with a strong Wolfe line search, in the dtype of `features`. Cost: O(N D outputs) an iteration.
+    """
+    weights = features.new_zeros(features.shape[1] + 1, outputs) if start is None else start.clone()
+    weights.requires_grad_(True)
+    solver = torch.optim.LBFGS(
+        [weights], max_iter=iterations, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> Tensor:
+        solver.zero_grad()
+        value = loss(features @ weights[:-1] + weights[-1], targets)
+        value = value + strength / (2 * len(features)) * weights[:-1].square().sum()
+        value.backward()
+        return value
+
+    solver.step(objective)
+    return weights.detach()
+
+
+class _Features(pl.LightningModule):
+    def __init__(self, network: FeatureExtractor) -> None:
+        super().__init__()
+        self.network = network
+
+    def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> Any:
+        images, targets, _ = batch
+        return self.network(images)[0].double().cpu(), targets.cpu()
+
+
+def _joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    features, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return features, targets.double() if targets.is_floating_point() else targets

@@ -1,0 +1,121 @@
+"""Measure ground truth: one model on one data set by one protocol -> one row with its provenance."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import platform
+import shlex
+import subprocess
+import sys
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
+from modelrank.truth.grid import remembered
+from modelrank.truth.protocol import MakeTrainer, Protocol, content_hash, protocol_hash
+
+log = logging.getLogger(__name__)
+
+
+def measure(
+    model: PretrainedModel, data: ImageData, protocol: Protocol, *, trainer: MakeTrainer, cache: Path, seed: int = 0
+) -> dict[str, Any]:
+    """The row of `experiments/truth/measured.csv` for this model, data set, protocol and seed.
+
+    What was finished before, in this or another process, is read from cache/truth/KEY, KEY being a hash of everything
+    that decides the result; a second process that wants the same cell waits for the first.
+
+    trainer: makes a `pytorch_lightning.Trainer` from keyword arguments (device and strategy are its own).
+    ModelRankError: weights that cannot be had, or training that failed at every grid point.
+    """
+    folder = cell_folder(model, data, protocol, cache=cache, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Under DDP the ranks are one measurement: rank 0 holds the lock for all.
+    with _alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
+        return remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
+
+
+def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, cache: Path, seed: int) -> Path:
+    """Where the parts of one measurement are kept."""
+    key = content_hash(
+        {
+            "model": model.identity(seed=seed),
+            "data": data.fingerprint,
+            "protocol": protocol_hash(protocol),
+            "seed": seed,
+        }
+    )
+    return Path(cache) / "truth" / key[:32]
+
+
+def _row(
+    model: PretrainedModel,
+    data: ImageData,
+    protocol: Protocol,
+    trainer: MakeTrainer,
+    folder: Path,
+    cache: Path,
+    seed: int,
+) -> dict[str, Any]:
+    outcome = protocol(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed)
+    sizes = {name: len(split) for name, split in data.splits.items()}
+    return {
+        "dataset": data.name,
+        "model": model.name,
+        "protocol": protocol.name,
+        "seed": seed,
+        "metric": data.metric,
+        "accuracy": round(outcome.accuracy, 6),
+        "val_accuracy": round(outcome.val_accuracy, 6),
+        "lr": outcome.learning_rate,
+        "weight_decay": outcome.weight_decay,
+        "seconds": round(outcome.seconds, 1),
+        "image_size": outcome.image_size,
+        "n_train": sizes["train"] + sizes["val"],
+        "n_test": sizes["test"],
+        "precision": outcome.precision,
+        "protocol_hash": protocol_hash(protocol),
+        "data_fingerprint": data.fingerprint[:12],
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "versions": _versions(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this code, `-dirty` with changes on top; None outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _versions() -> str:
+    packages = ("modelrank", "torch", "torchvision", "pytorch-lightning", "timm")
+    return " ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
+
+
+class _alone:
+    """A file lock that says so when it has to wait."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lock = path, FileLock(path)
+
+    def __enter__(self) -> None:
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("another process is measuring this cell (%s); waiting for it", self.path.parent)
+            self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()

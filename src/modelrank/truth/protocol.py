@@ -1,0 +1,55 @@
+"""What a protocol is: something that measures one model on one data set, with a name and a content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as Structural
+
+if TYPE_CHECKING:
+    from modelrank.data.images import ImageData
+    from modelrank.hub.model import PretrainedModel
+
+MakeTrainer = Callable[..., Any]  # keyword arguments of pytorch_lightning.Trainer -> a Trainer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one measurement found. Accuracies are values of the data set's metric; seconds count all grid points."""
+
+    accuracy: float
+    val_accuracy: float
+    learning_rate: float | None
+    weight_decay: float
+    seconds: float
+    image_size: int
+    precision: str
+
+
+class Protocol(Structural):
+    """How ground truth is measured; `folder` keeps what is finished, so that a stopped measurement goes on."""
+
+    @property
+    def name(self) -> str: ...
+
+    def numbers(self) -> dict[str, object]:
+        """JSON-able content that decides the result."""
+        ...
+
+    def __call__(
+        self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
+    ) -> Outcome: ...
+
+
+def content_hash(content: object) -> str:
+    """SHA-256 of the JSON form, 64 hex digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def protocol_hash(protocol: Protocol) -> str:
+    """12 hex digits that change whenever a number of the protocol does."""
+    return content_hash({"kind": type(protocol).__name__, **protocol.numbers()})[:12]
