@@ -52,9 +52,14 @@ class Preprocessing:
             [v2.Resize(self.resize, InterpolationMode(self.interpolation)), v2.CenterCrop(self.size), *self._tensor()]
         )
 
-    def training(self) -> Callable[[Image], Tensor]:
-        """Random resized crop (8 to 100 % of the area) and horizontal flip, from torch's global generator."""
-        crop = v2.RandomResizedCrop(self.size, interpolation=InterpolationMode(self.interpolation))
+    def training(self, smallest_crop: float = 0.08) -> Callable[[Image], Tensor]:
+        """Random resized crop and horizontal flip, from torch's global generator.
+
+        smallest_crop: share of the image's area that a crop has at least; it has at most all of it.
+        """
+        crop = v2.RandomResizedCrop(
+            self.size, scale=(smallest_crop, 1.0), interpolation=InterpolationMode(self.interpolation)
+        )
         return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._tensor()])
 
     def identity(self) -> dict[str, Any]:
