@@ -22,7 +22,7 @@ MODELS = (
 SCORERS = ("disco", "logme", "leep", "linear_probe", "knn", "static_order", "imagenet_accuracy", "parameters")
 
 
-def make_report(models=MODELS, scorers=SCORERS, *, with_truth=True, with_interval=True, parts=True, hub="offline"):
+def example_report(models=MODELS, scorers=SCORERS, *, with_truth=True, with_interval=True, parts=True, hub="offline"):
     """A report whose numbers are drawn, but whose rows are made as a run makes them."""
     rng = np.random.default_rng(7)
     accuracy = dict(zip(models, rng.uniform(0.4, 0.95, len(models)).round(3), strict=True))
@@ -68,5 +68,10 @@ def make_report(models=MODELS, scorers=SCORERS, *, with_truth=True, with_interva
 
 
 @pytest.fixture
+def make_report():
+    return example_report
+
+
+@pytest.fixture
 def report():
-    return make_report()
+    return example_report()

@@ -2,7 +2,6 @@ import math
 
 import pandas as pd
 import pytest
-from conftest import make_report
 
 from modelrank.report.content import Report, interval, number, significant
 from modelrank.types import Truth
@@ -62,12 +61,12 @@ def test_scorers_come_best_first_and_those_without_tau_last(report):
     assert changed.level_lines()[-1] == "logme: all models have the same score."
 
 
-def test_levels_need_truth():
+def test_levels_need_truth(make_report):
     assert set(make_report().levels()) == {"null", "ceiling"}
     assert make_report(with_truth=False).levels() == {}
 
 
-def test_spectra_are_of_spectral_scores_only(report):
+def test_spectra_are_of_spectral_scores_only(report, make_report):
     assert list(report.spectra()) == [row.model for row in report.models()]
     assert make_report(parts=False).spectra() == {}
 

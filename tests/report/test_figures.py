@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import MODELS, make_report
 
 from modelrank.report import figures
 
@@ -19,7 +18,7 @@ def test_figures_are_written_and_not_empty(report, tmp_path):
         assert path.stat().st_size > 10_000
 
 
-def test_without_truth_and_parts_there_is_nothing_to_draw(tmp_path):
+def test_without_truth_and_parts_there_is_nothing_to_draw(tmp_path, make_report):
     assert list(figures.write(make_report(with_truth=False), tmp_path)) == ["spectrum"]
     assert figures.write(make_report(with_truth=False, parts=False), tmp_path) == {}
 
@@ -29,7 +28,7 @@ def test_scatter_has_a_panel_a_scorer_with_its_tau_and_a_key_of_the_models(repor
     words = texts(figure)
     for row in report.agreement():
         assert f"{row.scorer}\ntau_w {row.tau_w:.2f} [{row.tau_w_low:.2f}, {row.tau_w_high:.2f}]" in words
-    assert all(any(word.startswith(f"{model}  ") for word in words) for model in MODELS)
+    assert all(any(word.startswith(f"{row.model}  ") for word in words) for row in report.models())
     panel = next(axes for axes in figure.axes if axes.get_title(loc="left").startswith("disco"))
     drawn = np.sort(np.concatenate([dots.get_offsets().data for dots in panel.collections])[:, 0])
     assert drawn == pytest.approx(sorted(row.score for row in report.models()))
@@ -37,7 +36,7 @@ def test_scatter_has_a_panel_a_scorer_with_its_tau_and_a_key_of_the_models(repor
 
 def test_stacked_bars_add_up_to_the_score(report):
     bars = figures.spectrum(report).axes[0].patches
-    total = dict.fromkeys(range(len(MODELS)), 0.0)
+    total = dict.fromkeys(range(len(report.models())), 0.0)
     for bar in bars:
         total[round(bar.get_y() + bar.get_height() / 2)] += bar.get_width()
     assert list(total.values()) == pytest.approx([row.score for row in report.models()])
@@ -45,12 +44,12 @@ def test_stacked_bars_add_up_to_the_score(report):
 
 def test_spectra_of_different_lengths_and_negative_task_scores_are_drawn(report, tmp_path):
     parts = dict(report.parts)
-    parts[MODELS[0]] = {"ratio": np.array([0.7, 0.3]), "task": np.array([-0.5, -0.1])}
+    parts[next(iter(parts))] = {"ratio": np.array([0.7, 0.3]), "task": np.array([-0.5, -0.1])}
     changed = dataclasses.replace(report, parts=parts)
     assert "spectrum" in figures.write(changed, tmp_path)
 
 
-def test_a_model_named_like_mathematics_is_drawn_as_text(tmp_path):
+def test_a_model_named_like_mathematics_is_drawn_as_text(tmp_path, make_report):
     assert len(figures.write(make_report(models=("$\\frac$", "b_{", "c", "d")), tmp_path)) == 3
 
 

@@ -3,8 +3,6 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 
-from conftest import make_report
-
 from modelrank.report import page
 
 VOID = {"meta", "img", "br", "link"}
@@ -48,7 +46,7 @@ def test_the_page_needs_nothing_else(report, tmp_path):
     assert not re.search(r"https?:|url\(|@import", text)
 
 
-def test_names_are_text_not_tags():
+def test_names_are_text_not_tags(make_report):
     bad = "<script>alert('x')</script>"
     report = make_report(models=(bad, "b", "c", "d"), scorers=("disco", bad), hub=bad)
     report = dataclasses.replace(
@@ -63,7 +61,7 @@ def test_names_are_text_not_tags():
     assert Tags(text).open == []
 
 
-def test_without_truth_the_page_has_the_order_only():
+def test_without_truth_the_page_has_the_order_only(make_report):
     text = page.page(make_report(with_truth=False), {})
     assert "the order is a prediction" in text
     assert "How well each scorer ranked" not in text

@@ -2,7 +2,6 @@ import io
 
 import numpy as np
 import pytest
-from conftest import make_report
 from rich.console import Console
 
 from modelrank.report.terminal import show, sparkline
@@ -43,7 +42,7 @@ def test_nothing_is_cut_off_at_the_usual_widths(report, width):
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_without_truth_only_the_order_is_shown():
+def test_without_truth_only_the_order_is_shown(make_report):
     text = shown(make_report(with_truth=False, with_interval=False))
     assert "the order is a prediction" in text
     assert "Agreement" not in text
@@ -51,7 +50,7 @@ def test_without_truth_only_the_order_is_shown():
     assert "interval" not in text
 
 
-def test_brackets_in_names_are_text_not_markup():
+def test_brackets_in_names_are_text_not_markup(make_report):
     text = shown(make_report(models=("[bold]a[/bold]", "b", "c", "d"), hub="[red]hub"))
     assert "[bold]a[/bold]" in text
     assert "[red]hub" in text
