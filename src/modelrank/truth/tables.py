@@ -47,7 +47,6 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
         per_seed=per_seed,
         source=f"{files}, measured at commit {commits}",
         mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table, protocol), dataset),
-        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table, protocol), dataset),
     )
 
 
@@ -72,7 +71,6 @@ def published(path: str | Path, dataset: str, protocol: str, hub: str | None = N
             for name in dict.fromkeys(rows.hub)
             for model, rank in mean_rank_elsewhere(accuracies(table[table.hub == name], protocol), dataset).items()
         },
-        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table[table.hub.isin(rows.hub)], protocol), dataset),
     )
 
 
