@@ -203,9 +203,10 @@ def test_control_c_keeps_what_is_done(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(self, batch, batch_idx)
 
-    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
+    with monkeypatch.context() as patch:
         patch.setattr(extraction.FeatureExtraction, "predict_step", interrupted)
-        run(tmp_path)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run(tmp_path)
     (part,) = tmp_path.glob("*.parts/*.safetensors")
     (entry,) = FeatureStore(tmp_path).parts(part.parent.stem)
     assert entry.tensors["index"].tolist() == [*range(24)]
