@@ -37,6 +37,7 @@ Need = Literal[
 ]
 Combine = Callable[[Mapping[str, Score]], dict[str, float]]
 
+_DECOMPOSITION_FAILS = (torch.linalg.LinAlgError, np.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
 _FACTS = {
     "parameters": "the number of parameters",
     "imagenet_accuracy": "an ImageNet accuracy",
@@ -78,7 +79,7 @@ def scorer(
                 ready = prepare(data, facts, name)
                 try:
                     score = function(ready, **hyperparameters)
-                except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+                except _DECOMPOSITION_FAILS as error:
                     raise ScorerNotApplicable(f"{name}: a decomposition of these features fails ({error})") from error
                 if ready.features.is_cuda:
                     torch.cuda.synchronize(ready.features.device)  # else `seconds` is the time to queue the kernels
@@ -191,9 +192,3 @@ def _random_states_kept() -> Iterator[None]:
         torch.set_rng_state(cpu)
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
-
-
-def minmax(values: Mapping[str, float]) -> dict[str, float]:
-    """Values over a hub scaled to 0..1; all 0 where they are equal (or there is one model): no preference."""
-    low, high = min(values.values()), max(values.values())
-    return {model: (value - low) / (high - low) if high > low else 0.0 for model, value in values.items()}

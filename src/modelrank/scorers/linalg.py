@@ -105,16 +105,26 @@ def class_moments(data: FeatureSet) -> ClassMoments:
 
 
 def scatter(data: FeatureSet) -> Float[Tensor, "D D"]:
-    """Sum of (x - mean)(x - mean)^T over all samples, float64, in one pass. Cost N x D^2."""
+    """Sum of (x - mean)(x - mean)^T over all samples, float64. Cost N x D^2, one pass (and one for the mean)."""
+    return _second_pass(data)[0]
 
-    def compute() -> Tensor:
+
+def fourth_moment(data: FeatureSet) -> Float[Tensor, ""]:
+    """Sum of |x - mean|^4 over all samples, float64, from the same pass as `scatter`; Ledoit-Wolf needs it."""
+    return _second_pass(data)[1]
+
+
+def _second_pass(data: FeatureSet) -> tuple[Tensor, Tensor]:
+    def compute() -> tuple[Tensor, Tensor]:
         x = data.features
         total = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+        fourth = total.new_zeros(())
         mean = column_mean(data)
         for _, rows in chunks(x, torch.float64):
             rows = rows - mean
             total.addmm_(rows.T, rows)
-        return total
+            fourth += rows.square().sum(1).square().sum()
+        return total, fourth
 
     return shared(data, "scatter", compute)
 
@@ -122,6 +132,32 @@ def scatter(data: FeatureSet) -> Float[Tensor, "D D"]:
 def within_scatter(data: FeatureSet) -> Float[Tensor, "D D"]:
     """Sum over samples of (x - mu_class)(x - mu_class)^T = total - between, float64."""
     return shared(data, "within scatter", lambda: scatter(data) - class_moments(data).between)
+
+
+def deal_folds(data: FeatureSet, folds: int, seed: int) -> Int64[Tensor, " N"]:
+    """The fold 0..folds-1 of each sample: stratified by class, even in size, drawn with `seed`.
+
+    Samples are dealt in the order of a random projection of their features within a class, classes in the order of
+    their least projection, so that neither the order of the samples nor the names of the classes matters. Without
+    classes (other tasks) all samples count as one.
+    """
+
+    def compute() -> Tensor:
+        x = data.features
+        direction = torch.from_numpy(np.random.default_rng(seed).normal(size=x.shape[1])).to(x.device)
+        key = torch.cat([rows @ direction for _, rows in chunks(x, torch.float64)])
+        order = key.argsort(stable=True)
+        if data.task in ("classification", "detection"):
+            least = key.new_full((int(data.targets.max()) + 1,), torch.inf)
+            least.scatter_reduce_(0, data.targets, key, "amin")
+            order = order[least[data.targets[order]].argsort(stable=True)]
+        fold = torch.empty_like(order)
+        fold[order] = torch.arange(len(x), device=x.device) % folds
+        return fold
+
+    if not 2 <= folds <= len(data.features):
+        raise ValueError(f"folds must be 2 to the number of samples ({len(data.features)}), got {folds}")
+    return shared(data, f"folds {folds} {seed}", compute)
 
 
 @dataclass(frozen=True)

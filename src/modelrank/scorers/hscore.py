@@ -1,0 +1,34 @@
+"""H-score: how much of the features' spread is spread between classes (Bao et al., ICIP 2019)."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from modelrank.scorers.contract import scorer
+from modelrank.scorers.linalg import class_moments, scatter, shared
+from modelrank.types import FeatureSet, Score, ScorerNotApplicable
+
+
+@scorer(tasks={"classification", "detection"})
+def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
+    """trace(pinv(covariance of the features) covariance of the class means), float64, in 0..C-1.
+
+    With N <= D (and samples in general position) the features separate any labels, and the value is C - 1 whatever
+    they are: a warning says so, `hscore_shrinkage` does not have this.
+    rcond: directions with less than this share of the largest variance, and less than what float64 can tell from 0,
+    count as having none.
+
+    Cost N D^2 + D^3.
+    """
+    n, d = data.features.shape
+    if n <= d:
+        warnings.warn(f"hscore: {n} samples of {d} dimensions give C - 1 whatever the features are", stacklevel=2)
+    moments = class_moments(data)
+    values, vectors = shared(data, "scatter eigen", lambda: torch.linalg.eigh(scatter(data)))
+    keep = values > float(values[-1]) * max(rcond, d * torch.finfo(torch.float64).eps)
+    if not bool(keep.any()):
+        raise ScorerNotApplicable("hscore: the features are the same for every sample")
+    along = (moments.class_means - moments.mean) @ vectors[:, keep]
+    return Score(float((moments.counts @ along.square() / values[keep]).sum()))
