@@ -55,7 +55,7 @@ def ncti(data: FeatureSet, *, components: int = 64, solver: Literal["exact", "ra
     within = total - (means * counts[:, None]).T @ means
     shrinkage = max(math.exp(-float(variances[:32].sum()) / (n - 1)), 1e-10)
     if shrinkage <= 1e-10:
-        projection, coefficients = _whitened(within, means, counts)
+        projection, coefficients = _whitened(within, total, means, counts)
     else:
         projection, coefficients = _shrunk(within / n, total / n, means, shrinkage)
     projection = projection[:, : len(counts) - 1]
@@ -71,11 +71,12 @@ def ncti(data: FeatureSet, *, components: int = 64, solver: Literal["exact", "ra
     return Score(parts["seli"] + parts["ncc"] - parts["vc"], parts)
 
 
-def _whitened(within: Tensor, means: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _whitened(within: Tensor, total: Tensor, means: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """(k x r projection, strongest discriminant first; C x k coefficients) of the LDA that scikit-learn calls 'svd'."""
     n = counts.sum()
-    deviation = (within.diagonal().clamp(min=0) / n).sqrt()
-    deviation = torch.where(deviation > 0, deviation, 1.0)
+    spread = within.diagonal()
+    spread = torch.where(spread > 1e-13 * total.diagonal(), spread, torch.inf)  # else it is rounding, and no direction
+    deviation = (spread / n).sqrt()
     values, vectors = torch.linalg.eigh(within / torch.outer(deviation, deviation) / n)
     kept = values > TOLERANCE**2
     if not bool(kept.any()):
