@@ -50,8 +50,9 @@ def ncti(data: FeatureSet, *, components: int = 64, solver: Literal["exact", "ra
     # unit variance and reads them as features.
     real = variances > variances[0] * max(data.features.shape) * torch.finfo(torch.float64).eps
     z, variances = projected.scores[:, real].double(), variances[real]
+    z = z - z.mean(0)  # float32 scores are centred to seven digits only
     means = class_sums(z, data.targets, len(counts)) / counts[:, None]
-    total = torch.diag(variances)  # principal components are uncorrelated
+    total = z.T @ z
     within = total - (means * counts[:, None]).T @ means
     shrinkage = max(math.exp(-float(variances[:32].sum()) / (n - 1)), 1e-10)
     if shrinkage <= 1e-10:
