@@ -235,9 +235,11 @@ def _pip_indexes() -> list[str]:
     """Indexes that pip is configured to use (environment and pip.conf); empty means the public one."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout  # '' without pip
-    settings = dict(re.findall(r"^(?:global|:env:)\.(index-url|extra-index-url)='(.*)'$", listed, re.MULTILINE))
-    main = settings.get("index-url", "").split()
-    return [*main, *settings.get("extra-index-url", "").split()] if main else []
+    settings: dict[str, str] = {}
+    for scope in ("global", "site", "user", ":env:"):  # pip's order: a later scope overrides an earlier one
+        settings |= re.findall(rf"^{scope}\.(index-url|extra-index-url)='(.*)'$", listed, re.MULTILINE)
+    main = settings.get("index-url")
+    return [main, *settings.get("extra-index-url", "").split()] if main else []
 
 
 def _from_npm(package: PackageFile, folder: Path) -> Path:

@@ -64,7 +64,7 @@ class Preprocessing:
 
     def identity(self) -> dict[str, Any]:
         """JSON-able content, for cache keys."""
-        return asdict(self)
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     def _tensor(self) -> list[torch.nn.Module]:
         scaled = v2.ToDtype(torch.float32, scale=True)

@@ -21,7 +21,10 @@ from modelrank.types import ModelRankError
 
 def torch_state_dict(content: bytes) -> dict[str, Tensor]:
     """A state dict saved by torch."""
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # torch's own advice is to run its code: withheld
+        raise ModelRankError("the weight file is damaged or holds more than tensors, which is not read") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelRankError("the weight file holds something else than a mapping of names to tensors")
     return dict(state)
