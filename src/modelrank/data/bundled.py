@@ -36,7 +36,7 @@ class DigitsCopy:
         from sklearn.datasets import load_digits
 
         values, labels = load_digits(return_X_y=True)
-        images = np.round(values.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-        train = ImageSplit(images, labels.astype(np.int64), [f"train/{i}" for i in range(len(images))])
+        images = np.round(np.asarray(values).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+        train = ImageSplit(images, np.asarray(labels, np.int64), [f"train/{i}" for i in range(len(images))])
         classes = tuple("0123456789")
         return Contents({"train": train}, classes, f"scikit-learn {sklearn.__version__}", "scikit-learn digits")

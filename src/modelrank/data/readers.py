@@ -11,7 +11,9 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,32 +110,41 @@ def class_folders(
     classes are left out altogether), images above `megapixels` (decoding takes gigabytes) and file names in `without`.
     """
     names, home = list(folders), {folder: name for name, several in folders.items() for folder in several}
-    found: dict[str, tuple[str, str, bytes]] = {}  # hash of the pixels -> id, class, PNG file
-    ambiguous = set()
-    for name, content in tqdm(iter_members(archive, prefix), desc="convert images", unit=" image"):
-        path = name.removeprefix(prefix)
-        folder = max((f for f in home if path.startswith(f"{f}/")), key=len, default=None)
-        if folder is None or path in without or not path.endswith(".png"):
-            continue
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the size is checked here
-        try:
-            opened = Image.open(io.BytesIO(content))
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-        width, height = opened.size
+
+    def wanted() -> Iterator[tuple[str, str, bytes]]:
+        for name, content in iter_members(archive, prefix):
+            path = name.removeprefix(prefix)
+            folder = max((f for f in home if path.startswith(f"{f}/")), key=len, default=None)
+            if folder is not None and path.endswith(".png") and path not in without:
+                yield path, home[folder], content
+
+    def convert(content: bytes) -> tuple[str, bytes] | None:
+        width, height = struct.unpack(">II", content[16:24])  # of the PNG header: known before anything is decoded
         if width * height > megapixels * 1e6:
-            continue
-        shrink = min(1.0, short_side / min(width, height))
-        opened.thumbnail((max(1, round(width * shrink)), max(1, round(height * shrink))), Image.Resampling.BICUBIC)
-        image = as_rgb(opened)
-        pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-        if pixels in found:
-            if found[pixels][1] != home[folder]:
-                ambiguous.add(pixels)
-            continue
+            return None
+        image = as_rgb(Image.open(io.BytesIO(content)))  # before scaling, which would not filter palette images
+        scale = min(1.0, short_side / min(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2)
         encoded = io.BytesIO()
         image.save(encoded, "PNG", compress_level=1)
-        found[pixels] = path, home[folder], encoded.getvalue()
+        return hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest(), encoded.getvalue()
+
+    found: dict[str, tuple[str, str, bytes]] = {}  # hash of the pixels -> path, class, PNG file
+    ambiguous = set()
+    files = list(tqdm(wanted(), desc="read archive", unit=" image"))
+    with ThreadPoolExecutor() as pool:  # PIL decodes, scales and encodes without holding the interpreter's lock
+        results = pool.map(convert, [content for _, _, content in files])
+        for (path, name, _), result in zip(
+            files, tqdm(results, "convert images", len(files), unit=" image"), strict=True
+        ):
+            if result is None:
+                continue
+            pixels, encoded = result
+            if pixels not in found:
+                found[pixels] = path, name, encoded
+            elif found[pixels][1] != name:
+                ambiguous.add(pixels)
     kept = sorted(entry for pixels, entry in found.items() if pixels not in ambiguous)
     if empty := set(names) - {entry[1] for entry in kept}:
         raise ModelRankError(f"{archive}: no image for the classes {sorted(empty)} under {prefix}")
