@@ -20,7 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modelrank.scorers.contract import minmax, scorer
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, pca
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, class_sums, pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 Covariance = Literal["identity", "shared", "diagonal", "per_class"]
@@ -122,7 +122,7 @@ def true_posterior(
     z: Float[Tensor, "N s"], labels: Int64[Tensor, " N"], covariance: Covariance = "identity"
 ) -> Float[Tensor, " N"]:
     """Posterior of each sample's own class under Gaussian classes with priors N_c / N; labels 0..C-1, none empty."""
-    n, s = z.shape
+    n = len(z)
     counts = torch.bincount(labels).double()
     sums = class_sums(z.double(), labels, len(counts))
     means = sums / counts[:, None]

@@ -33,7 +33,7 @@ def hscore_shrinkage(data: FeatureSet) -> Score:
 
 
 def ledoit_wolf(variances: Float[Tensor, " D"], fourth: Float[Tensor, ""], samples: int) -> Tensor:
-    """The shrinkage weight (Ledoit and Wolf 2004) from the eigenvalues of the covariance and the sum of |x - mean|^4."""
+    """The shrinkage weight (Ledoit and Wolf 2004) from the covariance's eigenvalues and the sum of |x - mean|^4."""
     distance = (variances - variances.mean()).square().sum()
     noise = (fourth / samples - variances.square().sum()) / samples
     return (noise / distance.clamp(min=torch.finfo(torch.float64).tiny)).clamp(0, 1)

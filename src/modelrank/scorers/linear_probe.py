@@ -161,13 +161,15 @@ def _lbfgs(
         if bool((slope <= tolerance).all()):
             break
         step = torch.where(slope > tolerance, 1.0, 0.0)
+        new_w = w - step[:, None] * direction
+        new_value, new_gradient = objective(new_w)
         for _ in range(10):
-            new_w = w - step[:, None] * direction
-            new_value, new_gradient = objective(new_w)
             enough = new_value <= value - 1e-4 * step * slope + 4 * torch.finfo(w.dtype).eps * value.abs()
             if bool(enough.all()):
                 break
             step = torch.where(enough, step, step / 2)
+            new_w = w - step[:, None] * direction
+            new_value, new_gradient = objective(new_w)
         s, y = new_w - w, new_gradient - gradient
         curve = dot(s, y)
         past.append((s, y, torch.where(curve > 0, 1 / curve.clamp(min=1e-30), 0.0)))

@@ -1,0 +1,166 @@
+"""The Python API: `modelrank.score` and `modelrank.rank` on arrays that you have already."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from modelrank import build
+from modelrank.ranking import order
+from modelrank.scorers.contract import facts_of
+from modelrank.types import FeatureSet, ModelRankError, Ranking, Score, ScorerNotApplicable, Task
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def score(
+    name: str,
+    features: ArrayLike | Tensor,
+    targets: ArrayLike | Tensor,
+    *,
+    logits: ArrayLike | Tensor | None = None,
+    boxes: ArrayLike | Tensor | None = None,
+    general: ArrayLike | Tensor | None = None,
+    task: Task | None = None,
+    facts: Mapping[str, float] | None = None,
+    **hyperparameters: Any,
+) -> Score:
+    """How well one pre-trained model is expected to transfer, by its features of the target data; higher is better.
+
+    name: a scorer, that is, the name of a file in conf/scorer; its hyper-parameters come from that file, those given
+        here replace them.
+    features: N x D, numpy or torch, any floating type (or integers, taken as float32), any device; never changed.
+    targets: N integer labels >= 0, gaps allowed (classification; detection when `boxes` is given); N x C of 0 and 1
+        (multilabel); N or N x K floating numbers (regression). `task` says so where that guess is wrong.
+    logits: N x S output of the model's source classifier. boxes: N x 4 in 0..1 (centre x, centre y, width, height).
+    general: M x D features of general-domain images. facts: numbers known of the model, such as
+        {"parameters": 11_689_512, "imagenet_accuracy": 0.698}.
+
+    Raises ModelRankError for an unknown scorer or hyper-parameter, ValueError for arrays that cannot be scored
+    (shapes, NaN, one class, labels below 0), ScorerNotApplicable where this scorer has no value for such data.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat([0, 1, 2], 20)
+    >>> features = rng.normal(size=(60, 8)) + 3 * np.eye(3, 8)[labels]
+    >>> round(modelrank.score("disco", features, labels, components=8, groups=2).value, 2)
+    0.75
+    """
+    data = _data(features, targets, task, logits=logits, boxes=boxes, general=general, facts=facts)
+    return _scorer(name, hyperparameters)(data)
+
+
+def rank(
+    features: Mapping[str, ArrayLike | Tensor],
+    targets: ArrayLike | Tensor,
+    scorer: str = "disco",
+    *,
+    logits: Mapping[str, ArrayLike | Tensor] | None = None,
+    boxes: ArrayLike | Tensor | None = None,
+    general: Mapping[str, ArrayLike | Tensor] | None = None,
+    task: Task | None = None,
+    facts: Mapping[str, Mapping[str, float]] | None = None,
+    **hyperparameters: Any,
+) -> Ranking:
+    """Models from best to worst for one target data set.
+
+    features: model -> N x D (D may differ between models), rows in the order of `targets`. logits, general and facts:
+    the same by model, models without may be left out. The other arguments are those of `score`.
+    A model that cannot be scored stands in `failed` with its reason. Raises ModelRankError where none can.
+    """
+    bound = _scorer(scorer, hyperparameters)
+    for given, what in ((logits, "logits"), (general, "general"), (facts, "facts")):
+        if unknown := set(given or {}) - set(features):
+            raise ValueError(f"{what} names models that features does not: {', '.join(sorted(unknown))}")
+    scores: dict[str, Score] = {}
+    failed: dict[str, str] = {}
+    for model, matrix in features.items():
+        try:
+            data = _data(
+                matrix,
+                targets,
+                task,
+                logits=(logits or {}).get(model),
+                boxes=boxes,
+                general=(general or {}).get(model),
+                facts=(facts or {}).get(model),
+            )
+            scores[model] = bound(data)
+        except (ScorerNotApplicable, ValueError) as reason:
+            failed[model] = str(reason)
+    return order.rank(scorer, scores, combine=facts_of(bound).combine, failed=failed)
+
+
+def conf_dir() -> Path:
+    """The configuration: inside the package when installed as a wheel, beside `src` in a checkout."""
+    package = Path(__file__).parent
+    return next(path for path in (package / "conf", package.parents[1] / "conf") if path.is_dir())
+
+
+def _scorer(name: str, hyperparameters: Mapping[str, Any]) -> Callable[[FeatureSet], Score]:
+    known = {file.stem: file for file in (conf_dir() / "scorer").glob("*.yaml")}
+    specs = {one: cast(DictConfig, OmegaConf.load(file)) for one, file in sorted(known.items())}
+    if name not in specs or name not in specs[name].get("scorers", {}):  # some files are sets of scorers
+        single = [one for one, spec in specs.items() if one in spec.get("scorers", {})]
+        raise ModelRankError(f"there is no scorer {name!r}; choose one of {', '.join(single)}")
+    bound = cast("partial[Score]", build.scorers(specs[name])[name])
+    right = [parameter for parameter in inspect.signature(bound.func).parameters if parameter != "data"]
+    if wrong := sorted(set(hyperparameters) - set(right)):
+        raise ModelRankError(f"{name} has no parameter {', '.join(wrong)}; it has {', '.join(right) or 'none'}")
+    return partial(bound, **hyperparameters)
+
+
+def _data(
+    features: ArrayLike | Tensor,
+    targets: ArrayLike | Tensor,
+    task: Task | None,
+    *,
+    logits: ArrayLike | Tensor | None,
+    boxes: ArrayLike | Tensor | None,
+    general: ArrayLike | Tensor | None,
+    facts: Mapping[str, float] | None,
+) -> FeatureSet:
+    x, y = _floating("features", features), _tensor("targets", targets)
+    extra = [
+        None if array is None else _floating(what, array).to(x.device)
+        for what, array in (("logits", logits), ("boxes", boxes), ("general", general))
+    ]
+    return FeatureSet(x, y, task or _guess(y, extra[1]), *extra, facts=dict(facts or {}))
+
+
+def _guess(targets: Tensor, boxes: Tensor | None) -> Task:
+    if targets.ndim == 1 and not targets.is_floating_point():
+        return "classification" if boxes is None else "detection"
+    if targets.ndim == 2 and targets.shape[1] > 1 and bool(((targets == 0) | (targets == 1)).all()):
+        return "multilabel"
+    return "regression"
+
+
+def _floating(name: str, array: ArrayLike | Tensor) -> Tensor:
+    x = _tensor(name, array)
+    return x if x.is_floating_point() else x.float()
+
+
+def _tensor(name: str, array: ArrayLike | Tensor) -> Tensor:
+    if isinstance(array, Tensor):
+        return array.detach()
+    x = np.asarray(array)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers, got {x.dtype}")
+    if x.dtype.kind in "biu":
+        x = x.astype(np.int64)
+    if x.dtype.kind == "f" and x.dtype.itemsize > 8:
+        x = x.astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # and we never write
+        return torch.from_numpy(np.ascontiguousarray(x.astype(x.dtype.newbyteorder("="), copy=False)))
