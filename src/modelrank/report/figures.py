@@ -76,8 +76,8 @@ def scatter(report: Report) -> Figure | None:
         chosen = min(own, key=lambda model: (-own[model], model))
         for depth, (model, value) in enumerate(own.items()):  # a number lies on its own disc, below the next disc
             place, colour = (value, accuracy[model]), ORANGE if model == chosen else BLUE
-            axes.scatter(*place, s=110, color=colour, edgecolor="white", lw=0.8, zorder=3 + depth)
-            text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 7, "fontweight": "bold"}
+            axes.scatter(*place, s=135, color=colour, edgecolor="white", lw=0.8, zorder=3 + depth)
+            text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 6.5, "fontweight": "bold"}
             axes.annotate(str(models.index(model) + 1), place, zorder=3 + depth, **text)
         reach = interval(row.tau_w_low, row.tau_w_high)
         axes.set_title(

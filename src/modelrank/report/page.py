@@ -6,6 +6,7 @@ Every text that comes from a config, a file name or a data set passes through `h
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -17,7 +18,7 @@ CAPTIONS = {
     "spectrum": "What each score is made of: the share of the singular values that a group of spectral components "
     "holds (ratio), times how well that group alone separates the classes (task score).",
     "scatter": "Score against measured accuracy, one panel a scorer. Numbers are the place by measured accuracy.",
-    "agreement": "How well each scorer ordered the models. A scorer left of the dashed line is no better than chance.",
+    "agreement": "How well each scorer ordered the models. One left of the dashed line cannot be told from chance.",
 }
 CSS = """
 :root { color-scheme: light; --line: #ddd; --soft: #666; --blue: #0072b2; }
@@ -29,11 +30,12 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 tr.first td { font-weight: 650; }
 tbody + tbody { border-top: 2px solid #888; }
 td.bar { min-width: 7rem; } td.bar span { display: block; height: .7rem; background: var(--blue); }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } img { width: 100%; min-width: 40rem; height: auto; }  /* a phone scrolls sideways */
 pre { overflow-x: auto; background: #f6f6f6; padding: .8rem; font-size: .85rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
@@ -82,7 +84,8 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
 
 def _models(report: Report) -> str:
     rows = report.models()
-    heads = ["#", "model", report.scorer, "", "95 % interval"]
+    with_interval = any(not math.isnan(row.low) for row in rows)
+    heads = ["#", "model", report.scorer, "", *(["95 % interval"] if with_interval else [])]
     heads += [f"measured {report.metric}", "its place"] if report.truth else []
     # bars start at the least score: the scale of most scorers has no meaningful zero
     low, high = min((row.score for row in rows), default=0.0), max((row.score for row in rows), default=0.0)
@@ -91,7 +94,7 @@ def _models(report: Report) -> str:
         share = 100 * (row.score - low) / (high - low) if high > low else 100
         cells = [_cell(str(row.rank)), _cell(row.model, "text"), _cell(significant(row.score))]
         cells += [f'<td class="bar"><span style="width:{max(share, 1):.0f}%"></span></td>']
-        cells += [_cell(interval(row.low, row.high, 3), "text")]
+        cells += [_cell(interval(row.low, row.high, 3), "text")] if with_interval else []
         cells += [_cell(number(row.accuracy, 3)), _cell(number(row.accuracy_rank, 0))] if report.truth else []
         body.append(_row(cells, "first" if row.rank == 1 else ""))
     return _table(heads, [body], text=("model", "95 % interval"))
@@ -121,7 +124,7 @@ def _made(report: Report) -> str:
         ("seconds", number(float(context["seconds"]), 1) if "seconds" in context else None),
         ("images", context.get("source")),
         ("scored", report.images()),
-        ("truth", report.truth_line()),
+        ("accuracies", report.truth_line().removeprefix("truth: ")),
     ]
     facts += [(f"licence of {name}", licence) for name, licence in context.get("licences", {}).items()]
     listed = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts if v)
@@ -134,7 +137,8 @@ def _figure(name: str, pictures: Mapping[str, bytes]) -> str:
     if name not in pictures:
         return ""
     data, caption = base64.b64encode(pictures[name]).decode(), escape(CAPTIONS[name])
-    return f'<figure><img alt="{name}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    image = f'<img alt="{name}" src="data:image/png;base64,{data}">'
+    return f'<figure><div class="wide">{image}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _table(heads: Sequence[str], bodies: Iterable[Sequence[str]], *, text: Sequence[str]) -> str:

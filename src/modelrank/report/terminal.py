@@ -6,6 +6,7 @@ import math
 import sys
 
 import numpy as np
+import pandas as pd
 from rich.box import Box
 from rich.console import Console
 from rich.markup import escape
@@ -43,6 +44,11 @@ def show(report: Report, console: Console | None = None) -> None:
         console.print(LEGEND, style="dim")
         for line in report.level_lines():
             console.print(escape(line), style="dim")
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def models_table(report: Report, width: int = WIDTH) -> Table:
@@ -97,6 +103,19 @@ def agreement_table(report: Report, width: int = WIDTH) -> Table:
             table.add_row(*cells, *([number(row.seconds)] if width >= WIDTH else []), style=style)
         table.add_section()
     return table
+
+
+def rows(table: pd.DataFrame, title: str, console: Console | None = None) -> None:
+    """Print any small table of rows (the assets of a run, measured accuracies), a column each."""
+    shown = Table(box=BOX, title=escape(title), title_justify="left", title_style="bold", show_edge=False)
+    for column in table.columns:
+        numeric = pd.api.types.is_numeric_dtype(table[column])
+        shown.add_column(escape(str(column)), justify="right" if numeric else "left", overflow="fold")
+    for row in table.itertuples(index=False):
+        shown.add_row(
+            *("" if pd.isna(cell) else escape(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in row)
+        )
+    (console or _console()).print(shown)
 
 
 def _table(title: str, width: int) -> Table:
