@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, normalize, one_hot
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, column_mean, deal_folds, scatter
+from modelrank.scorers.linalg import chunks, column_mean, deal_folds
 from modelrank.types import FeatureSet, Score
 
 
@@ -75,10 +75,11 @@ def itm(
 
 def _standardised(data: FeatureSet) -> Tensor:
     """Columns of mean 0 and deviation 1 in float32; constant columns are 0."""
-    deviation = (scatter(data).diagonal().clamp(min=0) / len(data.features)).sqrt()
-    scale = torch.where(deviation > 1e-14 * deviation.max(), 1 / deviation, 0.0)
-    rows = [((rows - column_mean(data)) * scale).float() for _, rows in chunks(data.features, torch.float64)]
-    return torch.cat(rows)
+    mean = column_mean(data)
+    x = torch.cat([(rows - mean).float() for _, rows in chunks(data.features, torch.float64)])
+    largest = x.abs().amax(0).clamp(min=torch.finfo(torch.float32).tiny)
+    deviation = (x / largest).square().mean(0).sqrt() * largest
+    return x.mul_(torch.where(largest > 1e-6 * mean.abs(), 1 / deviation, 0.0))
 
 
 def _content_order(data: FeatureSet) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,13 @@ Cost 2 N D^2 + k D^3 / 3; memory D^2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, class_moments, class_sums, column_mean, deal_folds, scatter
+from modelrank.scorers.linalg import chunks, class_moments, class_sums, column_mean, deal_folds, gram, scatter
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
@@ -40,7 +42,7 @@ def lda_cv(data: FeatureSet, *, folds: int = 5, seed: int = 0) -> Score:
     return Score(right / len(fold_of), {"shrinkage": sum(shrinkages) / len(shrinkages)})
 
 
-def _rows(data: FeatureSet, chosen: Tensor):
+def _rows(data: FeatureSet, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """(rows about the overall mean, labels) of some samples, by chunks, float64."""
     mean = column_mean(data)
     for some in chosen.split(max(1, 2**22 // data.features.shape[1])):
@@ -51,11 +53,14 @@ def _training_moments(data: FeatureSet, held_out: Tensor) -> tuple[Tensor, Tenso
     """C x D means (about the overall mean), D x D within-class scatter and C counts of the samples not held out."""
     moments = class_moments(data)
     sums = (moments.class_means - moments.mean) * moments.counts[:, None]
-    counts, square = moments.counts.clone(), scatter(data).clone()
-    for rows, y in _rows(data, held_out):
-        sums -= class_sums(rows, y, len(counts))
-        counts -= torch.bincount(y, minlength=len(counts))
-        square.addmm_(rows.T, rows, alpha=-1)
+    counts = moments.counts - torch.bincount(data.targets[held_out], minlength=len(moments.counts))
+
+    def subtracted() -> Iterator[Tensor]:
+        for rows, y in _rows(data, held_out):
+            sums.sub_(class_sums(rows, y, len(counts)))
+            yield rows
+
+    square = scatter(data) - gram(subtracted())
     means = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), 0.0)
     return means, square - (means * counts[:, None]).T @ means, counts
 

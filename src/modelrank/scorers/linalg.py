@@ -9,7 +9,7 @@ always float64: C x D and D x D arrays are small, and a cancellation such as tot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -117,16 +117,32 @@ def fourth_moment(data: FeatureSet) -> Float[Tensor, ""]:
 def _second_pass(data: FeatureSet) -> tuple[Tensor, Tensor]:
     def compute() -> tuple[Tensor, Tensor]:
         x = data.features
-        total = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
-        fourth = total.new_zeros(())
-        mean = column_mean(data)
-        for _, rows in chunks(x, torch.float64):
-            rows = rows - mean
-            total.addmm_(rows.T, rows)
-            fourth += rows.square().sum(1).square().sum()
-        return total, fourth
+        mean, fourth = column_mean(data), torch.zeros((), dtype=torch.float64, device=x.device)
+
+        def centred() -> Iterator[Tensor]:
+            for _, rows in chunks(x, torch.float64):
+                rows = rows - mean
+                fourth.add_(rows.square().sum(1).square().sum())
+                yield rows
+
+        return gram(centred()), fourth
 
     return shared(data, "scatter", compute)
+
+
+def gram(batches: Iterable[Float[Tensor, "n D"]], block: int = 256) -> Float[Tensor, "D D"]:
+    """Sum of rows^T rows over batches of rows (at least one), in their dtype.
+
+    Only blocks on and above the diagonal are multiplied, about half of them, then mirrored.
+    """
+    total = None
+    for rows in batches:
+        total = rows.new_zeros(rows.shape[1], rows.shape[1]) if total is None else total
+        for start in range(0, len(total), block):
+            stop = start + block
+            total[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
+    assert total is not None
+    return total.triu() + total.triu(1).T
 
 
 def within_scatter(data: FeatureSet) -> Float[Tensor, "D D"]:

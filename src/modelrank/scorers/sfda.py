@@ -18,12 +18,13 @@ Three chunked passes over the features (moments, moments after mixing, posterior
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, class_moments, class_sums, within_scatter
+from modelrank.scorers.linalg import chunks, class_moments, class_sums, gram, within_scatter
 from modelrank.types import FeatureSet, Score
 
 
@@ -41,7 +42,7 @@ def sfda(data: FeatureSet, *, shrinkage: float | None = None) -> Score:
     first = _discriminant(means, within, priors, strength)
     others = (means.sum(0) - means) / (classes - 1)
 
-    def mixed():
+    def mixed() -> Iterator[tuple[Tensor, Tensor]]:
         for part, rows in chunks(data.features, torch.float64):
             rows, y = rows - moments.mean, labels[part]
             posterior = first(rows)
@@ -49,10 +50,14 @@ def sfda(data: FeatureSet, *, shrinkage: float | None = None) -> Score:
             weight = torch.exp(posterior.gather(1, y[:, None]) - posterior.logsumexp(1, keepdim=True))
             yield y, others[y] + weight * (rows - others[y])
 
-    sums, square = torch.zeros_like(means), torch.zeros_like(within)
-    for y, rows in mixed():
-        sums += class_sums(rows, y, classes)
-        square.addmm_(rows.T, rows)
+    sums = torch.zeros_like(means)
+
+    def summed() -> Iterator[Tensor]:
+        for y, rows in mixed():
+            sums.add_(class_sums(rows, y, classes))
+            yield rows
+
+    square = gram(summed())
     mixed_means = sums / moments.counts[:, None]
     mixed_within = (square - sums.T @ mixed_means) / n
     second = _discriminant(mixed_means, mixed_within, priors, strength)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, class_counts, column_mean, scatter
+from modelrank.scorers.linalg import chunks, class_counts, column_mean, gram, scatter
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 Rows = Callable[[Tensor], Tensor]
@@ -47,10 +47,7 @@ def transrate_normalised(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     def normalised(rows: Tensor) -> Tensor:
         return _unit(_unit(rows) - mean)
 
-    second = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
-    for _, rows in chunks(x, torch.float64):
-        rows = normalised(rows)
-        second.addmm_(rows.T, rows, alpha=1 / n)
+    second = gram(normalised(rows) for _, rows in chunks(x, torch.float64)) / n
     eigenvalues = torch.linalg.eigvalsh(second)
     rank = int((eigenvalues > eigenvalues[-1] * len(eigenvalues) * torch.finfo(torch.float64).eps).sum())
     total = float(second.trace())  # 1, or less where rows are zero
@@ -88,18 +85,15 @@ def _coding_rate(x: Tensor, members: Tensor, prepare: Rows, eps: float) -> float
     if n <= d:
         rows = prepare(x[members].double())
         return _half_log_det(rows @ rows.T / (n * eps))
-    gram = torch.zeros(d, d, dtype=torch.float64, device=x.device)
-    for _, some in chunks(members[:, None], torch.long, max(1, 2**22 // d)):
-        rows = prepare(x[some[:, 0]].double())
-        gram.addmm_(rows.T, rows, alpha=1 / (n * eps))
-    return _half_log_det(gram)
+    batches = (prepare(x[some].double()) for some in members.split(max(1, 2**22 // d)))
+    return _half_log_det(gram(batches) / (n * eps))
 
 
-def _half_log_det(gram: Tensor) -> float:
-    """1/2 log det(I + gram), gram positive semi-definite; changes nothing."""
-    shifted = gram.clone()
+def _half_log_det(matrix: Tensor) -> float:
+    """1/2 log det(I + matrix) of a positive semi-definite matrix, which is left as it is."""
+    shifted = matrix.clone()
     shifted.diagonal().add_(1.0)
     factor, failed = torch.linalg.cholesky_ex(shifted)
-    if failed:  # a scale at which I is lost beside the rounding of gram
-        return float(torch.linalg.eigvalsh(gram).clamp(min=0).log1p().sum()) / 2
+    if failed:  # a scale at which I is lost beside the rounding of the matrix
+        return float(torch.linalg.eigvalsh(matrix).clamp(min=0).log1p().sum()) / 2
     return float(factor.diagonal().log().sum())
