@@ -210,6 +210,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in (
             r".*does not have many workers.*",
+            r".*LeafSpec.*",  # Lightning 2.6 with torch 2.12
             r"Checkpoint directory .* exists and is not empty",
             r"You're resuming from a checkpoint that ended before the epoch ended.*",
         ):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import datetime
 import logging
-import platform
-import shlex
-import subprocess
-import sys
 from contextlib import nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from modelrank import provenance
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.truth.grid import remembered
@@ -38,7 +34,7 @@ def measure(
     folder = cell_folder(model, data, protocol, cache=cache, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     # Under DDP the ranks are one measurement: rank 0 holds the lock for all.
-    with _alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
+    with _Alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
         return remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
 
 
@@ -83,28 +79,14 @@ def _row(
         "precision": outcome.precision,
         "protocol_hash": protocol_hash(protocol),
         "data_fingerprint": data.fingerprint[:12],
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": _commit(),
-        "versions": _versions(),
+        "command": provenance.command(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
 
-def _commit() -> str | None:
-    """The commit of this code, `-dirty` with changes on top; None outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _versions() -> str:
-    packages = ("modelrank", "torch", "torchvision", "pytorch-lightning", "timm")
-    return " ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
-
-
-class _alone:
+class _Alone:
     """A file lock that says so when it has to wait."""
 
     def __init__(self, path: Path) -> None:

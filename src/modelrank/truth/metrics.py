@@ -12,7 +12,9 @@ from torchmetrics.classification import (
     MulticlassConfusionMatrix,
     MultilabelPrecisionRecallCurve,
 )
+from torchmetrics.functional.classification import binary_precision_recall_curve
 from torchmetrics.regression import R2Score
+from torchmetrics.utilities import dim_zero_cat
 
 
 class MeanPerClassAccuracy(MulticlassConfusionMatrix):
@@ -33,21 +35,22 @@ class ElevenPointMAP(MultilabelPrecisionRecallCurve):
     A label without a positive image is left out. Source: Everingham et al., IJCV 2010, section 4.2.
     """
 
+    def __init__(self, labels: int) -> None:
+        super().__init__(labels, validate_args=False)  # the checks refuse a single label
+
     def compute(self) -> Tensor:
-        precisions, recalls, _ = super().compute()
+        probabilities, targets = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+        levels = torch.arange(11, device=targets.device) / 10
         values = []
-        for precision, recall in zip(precisions, recalls, strict=True):
+        for label in targets.any(0).nonzero().flatten().tolist():
+            precision, recall, _ = binary_precision_recall_curve(probabilities[:, label], targets[:, label])
             # The curve ends in a made-up point (precision 1, recall 0), which would give every label 1 at r = 0.
-            precision, recall = precision[:-1], recall[:-1]
-            if recall.isnan().any() or not recall.any():  # no positive image
-                continue
-            levels = torch.arange(11, device=recall.device) / 10
-            reached = recall[None, :] >= levels[:, None]
-            values.append(torch.where(reached, precision[None, :], 0.0).amax(1).mean())
+            reached = recall[None, :-1] >= levels[:, None]
+            values.append(torch.where(reached, precision[None, :-1], 0.0).amax(1).mean())
         return torch.stack(values).mean()
 
 
-# name -> (metric, the largest-is-best of which is monitored), for this many classes, labels or target columns
+# name -> metric for this many classes, labels or target columns; of all of them the largest value is the best
 METRICS: Mapping[str, Callable[[int], Metric]] = {
     "accuracy": lambda classes: MulticlassAccuracy(classes, average="micro"),
     "mean_per_class_accuracy": MeanPerClassAccuracy,

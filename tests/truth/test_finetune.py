@@ -1,0 +1,184 @@
+import threading
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modelrank.data.images import ImageSplit
+from modelrank.data.module import ImageDataModule
+from modelrank.truth import finetune
+from modelrank.truth.finetune import has_depthwise, held_in_memory
+from modelrank.truth.measure import cell_folder, measure
+from modelrank.truth.protocol import protocol_hash
+from modelrank.truth.task import TransferTask
+from modelrank.types import ModelRankError
+
+
+def explosive(small):
+    network = small()
+    torch.nn.init.constant_(network[0].weight, float("inf"))
+    return network
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """What was trained on and measured on, in order."""
+    events = []
+    trained, measured = ImageDataModule.train_dataloader, ImageDataModule.test_dataloader
+    monkeypatch.setattr(
+        ImageDataModule, "train_dataloader", lambda self: (events.append(self.train_splits), trained(self))[1]
+    )
+    monkeypatch.setattr(ImageDataModule, "test_dataloader", lambda self: (events.append("test"), measured(self))[1])
+    return events
+
+
+def test_grid_on_train_then_train_and_val_then_test_once(tmp_path, digits, model, trainer, protocol, watched):
+    row = measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    assert watched == [("train",)] * 4 + [("train", "val"), "test"]
+    assert row["accuracy"] > 0.6  # chance is 0.1
+    assert row["val_accuracy"] > 0.6
+    assert row["lr"] == 0.05
+    assert (row["n_train"], row["n_test"], row["seed"], row["metric"]) == (400, 200, 0, "accuracy")
+    assert row["precision"] == "32-true"
+    for column in ("command", "commit", "versions", "date", "seconds", "protocol_hash"):
+        assert row[column] not in ("", None)
+    watched.clear()
+    assert measure(model, digits, protocol, trainer=trainer, cache=tmp_path) == row
+    assert watched == []
+
+
+def test_interrupted_grid_goes_on_where_it_was(tmp_path, digits, model, trainer, protocol, watched, monkeypatch):
+    plain, runs = TransferTask.on_validation_epoch_end, []
+
+    def stop_in_the_third(self):
+        runs.append(1)
+        if len(runs) == 3:
+            raise KeyboardInterrupt
+        plain(self)
+
+    monkeypatch.setattr(TransferTask, "on_validation_epoch_end", stop_in_the_third)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    folder = cell_folder(model, digits, protocol, cache=tmp_path, seed=0)
+    assert len(list(folder.glob("lr*.json"))) == 2
+    watched.clear()
+    measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    assert watched == [("train",)] * 2 + [("train", "val"), "test"]
+
+
+def test_a_long_grid_point_goes_on_from_its_checkpoint(tmp_path, digits, model, trainer, protocol, monkeypatch):
+    protocol = replace(protocol, learning_rates=[0.05], weight_decays=[0.0], checkpoint_every=10)
+    plain, steps = TransferTask.training_step, []
+
+    def killed_in_step(number):
+        def step(self, batch, batch_index):
+            steps.append(self.global_step)
+            if len(steps) == number:
+                raise RuntimeError("killed")
+            return plain(self, batch, batch_index)
+
+        return step
+
+    monkeypatch.setattr(TransferTask, "training_step", killed_in_step(25))
+    with pytest.raises(RuntimeError, match="killed"):
+        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    steps.clear()
+    monkeypatch.setattr(TransferTask, "training_step", killed_in_step(-1))
+    row = measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    assert steps == [*range(20, 30), *range(30)]  # the rest of the first point, then the whole retraining
+    assert row["accuracy"] > 0.6
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_divergence_fails_a_grid_point_or_all(tmp_path, digits, model, trainer, protocol):
+    wild = replace(protocol, learning_rates=[1e12, 0.05], weight_decays=[0.0])
+    assert measure(model, digits, wild, trainer=trainer, cache=tmp_path)["lr"] == 0.05
+    broken = replace(model, architecture=partial(explosive, model.architecture))
+    with pytest.raises(ModelRankError, match=r"failed at every grid point .*the loss became nan in step 1"):
+        measure(broken, digits, protocol, trainer=trainer, cache=tmp_path)
+
+
+def test_same_seed_same_accuracy_and_the_global_generator_is_left_alone(tmp_path, digits, model, trainer, protocol):
+    protocol = replace(protocol, learning_rates=[0.02], weight_decays=[0.0])
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "a", seed=3)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(2)
+    second = measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "b", seed=3)
+    assert (first["accuracy"], first["val_accuracy"]) == (second["accuracy"], second["val_accuracy"])
+
+
+def test_two_processes_measure_a_cell_once(tmp_path, digits, model, trainer, protocol, watched):
+    protocol = replace(protocol, learning_rates=[0.02], weight_decays=[0.0])
+    rows = []
+    threads = [
+        threading.Thread(target=lambda: rows.append(measure(model, digits, protocol, trainer=trainer, cache=tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rows[0] == rows[1]
+    assert watched == [("train",), ("train", "val"), "test"]
+
+
+def test_the_cell_depends_on_all_that_decides_the_number(tmp_path, digits, model, protocol):
+    def key(model=model, data=digits, protocol=protocol, seed=0):
+        return cell_folder(model, data, protocol, cache=tmp_path, seed=seed)
+
+    other_protocol = replace(protocol, steps=31)
+    other_model = replace(model, preprocessing=model.preprocessing.at(16))
+    keys = {key(), key(seed=1), key(protocol=other_protocol), key(data=replace(digits, fingerprint="e" * 64))}
+    assert len(keys | {key(model=other_model)}) == 5
+    assert protocol_hash(other_protocol) != protocol_hash(protocol)
+    assert key(protocol=replace(protocol, workers=2, checkpoint_every=7)) == key()
+
+
+def test_weight_decay_is_divided_by_the_learning_rate(digits, model, protocol, tmp_path):
+    task = protocol._task(model.load(tmp_path), digits, {"lr": 0.01, "wd": 0.001}, 8)
+    settings = task.configure_optimizers()
+    group = settings["optimizer"].param_groups[0]
+    assert (group["weight_decay"], group["nesterov"], group["momentum"]) == (0.1, True, 0.9)
+    assert all(parameter.requires_grad for parameter in task.network.parameters())
+    assert all(module.training for module in task.network.modules())
+    schedule = settings["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert [round(schedule(step), 6) for step in (0, 15, 30)] == [1, 0.5, 0]
+
+
+def test_images_in_memory_evaluate_to_the_same_tensors(digits, model):
+    rng = np.random.default_rng(0)
+    photos = [Image.fromarray(rng.integers(0, 255, (60, 90, 3), dtype=np.uint8)) for _ in range(3)]
+    split = ImageSplit(photos, np.arange(3), list("abc"))
+    preprocessing = replace(model.preprocessing, size=14, resize=16)
+    held = held_in_memory(replace(digits, splits={"train": split}), preprocessing).splits["train"]
+    assert held[0][0].size == (24, 16)
+    transform = preprocessing.evaluation()
+    for i in range(3):
+        assert torch.equal(transform(held[i][0]), transform(photos[i]))
+
+
+def test_depthwise_convolutions_are_recognised():
+    plain = torch.nn.Conv2d(8, 8, 3, groups=2)
+    assert not has_depthwise(torch.nn.Sequential(plain, torch.nn.Conv2d(1, 4, 3)))
+    assert has_depthwise(torch.nn.Sequential(plain, torch.nn.Conv2d(8, 8, 3, groups=8)))
+
+
+@pytest.mark.parametrize(("task", "metric"), [("multilabel", "map11"), ("regression", "r2")])
+def test_other_tasks(tmp_path, digits, model, trainer, protocol, task, metric):
+    def split(old):
+        y = old.targets
+        targets = np.stack([y % 2 == 0, y > 4], 1).astype(np.float32 if task == "regression" else np.int64)
+        return ImageSplit(old.images, targets, old.ids)
+
+    splits = {name: split(old) for name, old in digits.splits.items()}
+    data = replace(digits, task=task, metric=metric, classes=("even", "large"), splits=splits)
+    protocol = replace(protocol, learning_rates=[0.05], weight_decays=[0.0])
+    row = measure(model, data, protocol, trainer=trainer, cache=tmp_path)
+    assert row["metric"] == metric
+    assert row["accuracy"] > (0.7 if task == "multilabel" else 0.2)
+    assert finetune.TASKS[task].monitor == "metric"
