@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ class ScorerFacts:
     combine: Combine | None = None
 
 
+@runtime_checkable
 class Scorer(Protocol):
     facts: ScorerFacts
 
