@@ -77,9 +77,9 @@ def read_idx(content: bytes) -> np.ndarray:
     """The array of an idx file (MNIST's format: 0, 0, 8 = uint8, number of axes, big-endian lengths, values)."""
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    axes = content[3]
-    shape = np.frombuffer(content, ">i4", axes, offset=4)
-    if content[:3] != b"\0\0\x08" or len(content) != 4 + 4 * axes + shape.prod():
+    axes = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    shape = np.frombuffer(content[4 : 4 + 4 * axes], ">u4")
+    if not axes or len(shape) < axes or len(content) != 4 + 4 * axes + shape.prod(dtype=np.int64):
         raise ModelRankError("not an idx file of uint8, or truncated")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 

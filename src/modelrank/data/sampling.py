@@ -21,8 +21,8 @@ def allot(counts: np.ndarray, total: int, keep: int = 0) -> np.ndarray:
     while (missing := total - shares.sum()) != 0:  # at most C rounds
         if missing > 0:
             shares[np.argmax(np.where(shares < room, exact - shares, -np.inf))] += 1
-        else:  # too many classes were raised to one: take from the best served, and from single ones last
-            shares[np.argmax(np.where(shares > 1, shares - exact, shares - room - 2.0))] -= 1
+        else:  # too many classes were raised to one: from the best served, then whole small classes
+            shares[np.argmax(np.select([shares > 1, shares == 1], [shares - exact, -2 - exact], -np.inf))] -= 1
     return shares
 
 

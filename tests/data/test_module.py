@@ -1,0 +1,105 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from tests.data.making import noise
+from tests.data.test_package import CONF
+from torch.utils.data import RandomSampler
+
+from modelrank.data.images import ImageData, ImageSplit
+from modelrank.data.module import ImageDataModule
+from modelrank.types import ModelRankError
+
+
+def plain(image):
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float()
+
+
+def other(image):
+    return -plain(image)
+
+
+@pytest.fixture(scope="module")
+def data():
+    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / "digits.yaml")})
+    return instantiate(config.dataset, subsample={"train": 50, "val": 20, "test": 30}).load(Path("/nowhere"))
+
+
+def order(loader):
+    return torch.cat([index for _, _, index in loader]).tolist()
+
+
+def test_predict_is_the_scored_splits_in_order(data):
+    loader = ImageDataModule(data, other, plain, batch_size=16).predict_dataloader()
+    assert order(loader) == list(range(70))
+    targets = torch.cat([target for _, target, _ in loader])
+    np.testing.assert_array_equal(targets, data.scored_targets())
+    images, _, _ = next(iter(loader))
+    assert images.shape == (16, 3, 8, 8)
+    torch.testing.assert_close(images[3], plain(data.splits["train"][3][0]))
+
+
+def test_scored_can_be_narrowed_but_never_to_test(data):
+    assert len(order(ImageDataModule(data, other, plain, scored=["val"]).predict_dataloader())) == 20
+    for wrong in (["test"], ["train", "test"], [], ["train", "train"]):
+        with pytest.raises(ModelRankError, match=r"dataset\.scored"):
+            ImageDataModule(data, other, plain, scored=wrong)
+    with pytest.raises(ModelRankError):
+        ImageDataModule(dataclasses.replace(data, scored=("test",)), other, plain)
+
+
+def test_train_is_shuffled_by_the_seed_and_uses_its_own_transform(data):
+    def epochs(seed):
+        torch.manual_seed(seed + 99)  # the global state does not matter
+        loader = ImageDataModule(data, other, plain, batch_size=10, seed=seed).train_dataloader()
+        return order(loader), order(loader)
+
+    first, second = epochs(0)
+    assert sorted(first) == list(range(50))
+    assert first != second
+    assert (first, second) == epochs(0) != epochs(1)
+    images, _, _ = next(iter(ImageDataModule(data, other, plain).train_dataloader()))
+    assert images.max() <= 0
+
+
+def test_retraining_on_train_and_val(data):
+    module = ImageDataModule(data, other, plain, batch_size=10, train_splits=("train", "val"))
+    assert sorted(order(module.train_dataloader())) == list(range(70))
+    with pytest.raises(ValueError, match="test"):
+        ImageDataModule(data, other, plain, train_splits=("train", "test"))
+
+
+def test_last_batch_of_training_is_never_a_single_image(data):
+    module = ImageDataModule(data, other, plain, batch_size=7)
+    assert {len(index) for _, _, index in module.train_dataloader()} == {7}
+    assert len(order(module.test_dataloader())) == 30
+    assert len(order(ImageDataModule(data, other, plain, batch_size=500).train_dataloader())) == 50
+
+
+def test_val_and_test_are_not_shuffled(data):
+    module = ImageDataModule(data, other, plain, batch_size=8)
+    for loader, size in ((module.val_dataloader(), 20), (module.test_dataloader(), 30)):
+        assert order(loader) == list(range(size))
+        assert not isinstance(loader.sampler, RandomSampler)
+
+
+def test_workers_give_the_same_batches(data):
+    alone, helped = (ImageDataModule(data, other, plain, batch_size=16, workers=w) for w in (0, 1))
+    for (a, _, i), (b, _, j) in zip(alone.predict_dataloader(), helped.predict_dataloader(), strict=True):
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(i, j)
+
+
+def test_multilabel_batches(data):
+    hot = np.eye(4, 3, dtype=np.int64)
+    split = ImageSplit(noise(4, 8, 8), hot, list("abcd"))
+    several = ImageData(
+        "m", "multilabel", ("x", "y", "z"), "map11", dict.fromkeys(("train", "val", "test"), split), "", "", ""
+    )
+    _, targets, _ = next(iter(ImageDataModule(several, other, plain, batch_size=4).val_dataloader()))
+    assert targets.dtype == torch.float32
+    assert targets.tolist() == hot.tolist()

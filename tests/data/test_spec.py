@@ -1,0 +1,172 @@
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.making import noise
+
+from modelrank.data.copies import Contents
+from modelrank.data.images import ImageSplit
+from modelrank.data.spec import DatasetSpec
+from modelrank.types import MissingAsset, ModelRankError
+
+
+@dataclass(frozen=True)
+class MemoryCopy:
+    """A copy whose state the test chooses."""
+
+    splits: dict = field(default_factory=dict)
+    here: bool = True
+    source: str = "memory"
+    fails: bool = False
+    fetchable: bool = True
+    user_files: bool = False
+
+    def present(self, places):
+        return Path("/here") if self.here else None
+
+    def origin(self, places):
+        return self.source if self.fetchable else None
+
+    def wanted(self, places):
+        return f"put {self.source} into {places.own}"
+
+    def fetch(self, places):
+        if self.fails:
+            raise MissingAsset(f"{self.source} is not reachable")
+
+    def read(self, places):
+        return Contents(self.splits, ("a", "b", "c"), self.source, "identity")
+
+
+def part(name, n, classes=3, groups=None):
+    return ImageSplit(noise(n, 4, 4), np.arange(n) % classes, [f"{name}/{i}" for i in range(n)], groups=groups)
+
+
+def spec(splits=None, copies=None, **changes):
+    made = DatasetSpec("made", "classification", "accuracy", copies or {"memory": MemoryCopy(splits)}, licence="none")
+    return replace(made, **changes)
+
+
+def ids(data):
+    return {name: set(split.ids) for name, split in data.splits.items()}
+
+
+def test_missing_val_is_a_fifth_of_train_and_the_sets_own_test_is_kept(tmp_path):
+    data = spec({"train": part("train", 300), "test": part("test", 90)}).load(tmp_path)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 240, "val": 60, "test": 90}
+    assert np.bincount(data.splits["val"].targets).tolist() == [20, 20, 20]
+    assert ids(data)["test"] == {f"test/{i}" for i in range(90)}
+
+
+def test_without_any_split_60_20_20_without_overlap(tmp_path):
+    data = spec({"train": part("all", 300)}).load(tmp_path)
+    assert [len(data.splits[name]) for name in ("train", "val", "test")] == [180, 60, 60]
+    assert set.union(*ids(data).values()) == {f"all/{i}" for i in range(300)}  # 300 in all, so none is shared
+
+
+def test_own_val_is_kept(tmp_path):
+    data = spec({"train": part("train", 30), "val": part("val", 12), "test": part("test", 9)}).load(tmp_path)
+    assert [len(data.splits[name]) for name in ("train", "val", "test")] == [30, 12, 9]
+
+
+def test_the_last_image_of_a_class_stays_in_train(tmp_path):
+    labels = np.array([0] * 50 + [1] * 50 + [2])
+    split = ImageSplit(noise(101, 4, 4), labels, [str(i) for i in range(101)])
+    assert 2 in spec({"train": split}).load(tmp_path).splits["train"].targets
+
+
+def test_groups_are_never_parted(tmp_path):
+    groups = np.arange(400) // 10
+    data = spec({"train": part("all", 400, groups=groups)}).load(tmp_path)
+    seen = [set(data.splits[name].groups.tolist()) for name in ("train", "val", "test")]
+    assert [len(s) for s in seen] == [24, 8, 8]
+    assert not seen[0] & seen[1]
+    assert not (seen[0] | seen[1]) & seen[2]
+
+
+def test_subsample_is_stratified_and_within_its_split(tmp_path):
+    splits = {"train": part("train", 300), "test": part("test", 90)}
+    whole, some = (
+        spec(splits).load(tmp_path),
+        spec(splits, subsample={"train": 30, "val": None, "test": 12}).load(tmp_path),
+    )
+    assert [len(some.splits[name]) for name in ("train", "val", "test")] == [30, 60, 12]
+    assert np.bincount(some.splits["train"].targets).tolist() == [10, 10, 10]
+    assert all(ids(some)[name] <= ids(whole)[name] for name in ids(some))
+
+
+def test_same_seed_same_images_other_seed_others(tmp_path):
+    splits = {"train": part("train", 300)}
+    one, same, other = (spec(splits, seed=s).load(tmp_path) for s in (0, 0, 1))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    assert ids(one) == ids(same) != ids(other)
+
+
+def test_fingerprint_knows_targets_and_subsample(tmp_path):
+    base = part("train", 60)
+    flipped = ImageSplit(base.images, base.targets[::-1].copy(), base.ids)
+    prints = {
+        spec({"train": base}).load(tmp_path).fingerprint,
+        spec({"train": flipped}).load(tmp_path).fingerprint,
+        spec({"train": base}, subsample={"train": 12}).load(tmp_path).fingerprint,
+    }
+    assert len(prints) == 3
+
+
+def test_no_test_image_is_scored(tmp_path):
+    data = spec({"train": part("train", 300), "test": part("test", 90)}).load(tmp_path)
+    assert not (ids(data)["train"] | ids(data)["val"]) & ids(data)["test"]
+    assert len(data.scored_targets()) == 300
+    with pytest.raises(ModelRankError, match="never scored"):
+        spec({}, scored=("train", "test"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"val": 0.6, "test": 0.5},
+        {"val": 0.0},
+        {"subsample": {"training": 5}},
+        {"subsample": {"train": 1}},
+        {"on_unreadable": "ignore"},
+        {"scored": ()},
+    ],
+)
+def test_wrong_settings_are_refused_by_name(wrong):
+    with pytest.raises(ModelRankError, match=r"dataset\."):
+        spec({}, **wrong)
+
+
+def test_classes_must_be_those_of_the_yaml(tmp_path):
+    with pytest.raises(ModelRankError, match="YAML"):
+        spec({"train": part("train", 30)}, classes=("a", "b", "d")).load(tmp_path)
+
+
+def test_copies_present_then_fetched_then_missing(tmp_path):
+    splits = {"train": part("train", 30)}
+    present = MemoryCopy(splits, source="package")
+    download = MemoryCopy(splits, here=False, source="download")
+    dead = MemoryCopy(here=False, source="dead link", fails=True)
+    user = MemoryCopy(here=False, fetchable=False, source="your files", user_files=True)
+
+    chosen = spec(copies={"download": download, "package": present})
+    assert chosen.availability(tmp_path).state == "present"
+    assert chosen.load(tmp_path).source == "package"
+
+    chosen = spec(copies={"user": user, "dead": dead, "download": download})
+    known = chosen.availability(tmp_path)
+    assert (known.kind, known.name, known.state) == ("images", "made", "fetchable")
+    assert known.where == "dead link, or else download"
+    assert chosen.load(tmp_path).source == "download"
+
+    assert spec(copies={"user": user}).availability(tmp_path).state == "missing"
+    with pytest.raises(MissingAsset, match=r"made.*your files.*datasets/made.*dead link is not reachable"):
+        spec(copies={"user": user, "dead": dead}).load(tmp_path)
+
+
+def test_with_a_root_only_the_users_files_count(tmp_path):
+    package = MemoryCopy({"train": part("train", 30)}, source="package")
+    user = MemoryCopy(here=False, fetchable=False, source="your files", user_files=True)
+    with pytest.raises(MissingAsset, match="/nowhere"):
+        spec(copies={"user": user, "package": package}, root="/nowhere").load(tmp_path)
