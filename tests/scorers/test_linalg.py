@@ -1,0 +1,95 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from tests.scorers.golden import CASES, features
+
+from modelrank.scorers import linalg
+from modelrank.types import FeatureSet
+
+
+def data(n=300, d=40, classes=5, seed=0, **changes) -> FeatureSet:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 5
+    return FeatureSet(**{"features": torch.from_numpy(x), "targets": torch.arange(n) % classes} | changes)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_randomised_components_are_those_of_scikit_learn(case, dtype):
+    mine = linalg.pca(features(case, dtype), 32, "randomised")
+    x = features(case, dtype).features.numpy()
+    reference = PCA(32, svd_solver="randomized", random_state=1919, iterated_power=1)
+    scores = reference.fit_transform(x)
+    rtol = 1e-5 if dtype == torch.float32 else 1e-10
+    np.testing.assert_allclose(mine.singular_values, reference.singular_values_, rtol=rtol)
+    strong = np.abs(scores).max()
+    np.testing.assert_allclose(mine.scores.abs(), np.abs(scores), atol=strong * rtol * 50)
+
+
+@pytest.mark.parametrize("solver", ["exact", "randomised"])
+@pytest.mark.parametrize(("n", "d"), [(300, 40), (30, 200)])
+def test_components_by_singular_values(solver, n, d):
+    mine = linalg.pca(data(n, d), None if solver == "exact" else 300, solver)
+    x = data(n, d).features
+    sigma = torch.linalg.svdvals(x - x.mean(0))
+    torch.testing.assert_close(mine.singular_values, sigma, rtol=1e-8, atol=1e-5)
+    torch.testing.assert_close(mine.scores.T @ mine.scores, sigma.square().diag(), rtol=1e-8, atol=1e-6)
+
+
+def test_randomised_components_survive_a_steep_spectrum_in_single_precision():
+    u = torch.linalg.qr(torch.randn(500, 60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
+    u = torch.linalg.qr(u - u.mean(0)).Q
+    sigma = torch.logspace(4, 0, 60, dtype=torch.float64)
+    found = linalg.pca(data(500, 60, features=(u * sigma).float()), 40, "randomised")
+    torch.testing.assert_close(found.singular_values, sigma[:40], rtol=2e-3, atol=0)
+
+
+def test_moments_by_the_definition():
+    one = data()
+    x = one.features.numpy()
+    np.testing.assert_allclose(linalg.scatter(one), np.cov(x.T) * 299)
+    centred = x - x.mean(0)
+    np.testing.assert_allclose(linalg.fourth_moment(one), (centred**2).sum(1) @ (centred**2).sum(1))
+    within = sum(np.cov(x[one.targets == c].T) * 59 for c in range(5))
+    np.testing.assert_allclose(linalg.within_scatter(one), within, atol=1e-8)
+    np.testing.assert_allclose(linalg.class_moments(one).class_means[2], x[one.targets == 2].mean(0))
+
+
+def test_chunks_give_what_the_whole_gives(monkeypatch):
+    whole = linalg.pca(data(), 10, "randomised"), linalg.scatter(data()), linalg.class_moments(data()).class_means
+    monkeypatch.setattr(linalg, "CHUNK_ELEMENTS", 40 * 7)
+    monkeypatch.setattr(linalg.chunks, "__defaults__", (None, 40 * 11))
+    parts = linalg.pca(data(), 10, "randomised"), linalg.scatter(data()), linalg.class_moments(data()).class_means
+    torch.testing.assert_close(parts[0].singular_values, whole[0].singular_values)
+    torch.testing.assert_close(parts[0].scores.abs(), whole[0].scores.abs())
+    torch.testing.assert_close(parts[1:], whole[1:])
+
+
+def test_a_large_offset_costs_no_digits():
+    one = data()
+    far = dataclasses.replace(one, features=one.features + 1e7, memo={})
+    torch.testing.assert_close(linalg.scatter(far), linalg.scatter(one), rtol=1e-6, atol=1e-3)
+
+
+def test_shared_results_are_computed_once():
+    one, calls = data(), []
+    for _ in range(2):
+        assert linalg.shared(one, "key", lambda: calls.append(1) or 7) == 7
+    assert calls == [1]
+
+
+def test_folds_are_even_stratified_and_seeded():
+    one = data(n=103)
+    fold = linalg.deal_folds(one, 5, seed=0)
+    assert set(fold.bincount().tolist()) <= {20, 21}
+    for label in range(5):
+        assert set(fold[one.targets == label].bincount(minlength=5).tolist()) <= {4, 5}
+    assert not torch.equal(fold, linalg.deal_folds(data(n=103), 5, seed=1))
+    order = torch.randperm(103, generator=torch.Generator().manual_seed(0))
+    renamed = FeatureSet(one.features[order], (4 - one.targets)[order])
+    assert torch.equal(linalg.deal_folds(renamed, 5, seed=0), fold[order])
+    with pytest.raises(ValueError, match="folds"):
+        linalg.deal_folds(one, 1, seed=0)

@@ -1,0 +1,56 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests.scorers.golden import BOXES, CASES, EXPECTED, expected, features
+
+from modelrank.scorers.logme import logme
+from modelrank.types import FeatureSet, ScorerNotApplicable
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reference_value(case):
+    assert logme(features(case)).value == pytest.approx(expected(case, "logme")["value"], rel=1e-9)
+
+
+def test_reference_value_in_single_precision():
+    value = logme(features(CASES[0], torch.float32)).value
+    assert value == pytest.approx(EXPECTED[CASES[0]]["logme"]["value"], rel=1e-6)
+
+
+def test_reference_value_of_regression():
+    data = features(BOXES)
+    data = FeatureSet(data.features, data.boxes, "regression")
+    assert logme(data).value == pytest.approx(EXPECTED[BOXES]["logme_regression"]["value"], rel=1e-9)
+
+
+def log_evidence(f, y, alpha, beta):
+    """log N(y; 0, 1/beta I + 1/alpha F F^T) per sample, by the definition."""
+    covariance = np.eye(len(f)) / beta + f @ f.T / alpha
+    return -(np.linalg.slogdet(2 * math.pi * covariance)[1] + y @ np.linalg.solve(covariance, y)) / 2 / len(f)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 12), (25, 70)])
+def test_it_is_the_largest_evidence(n, d):
+    rng = np.random.default_rng(0)
+    f = rng.normal(size=(n, d)) + 0.5
+    y = f @ rng.normal(size=d) + rng.normal(size=n) * 3
+    data = FeatureSet(torch.from_numpy(f), torch.from_numpy(y), "regression")
+    found = logme(data, iterations=1000, tolerance=1e-10).value
+    grid = [log_evidence(f, y, a, b) for a in np.logspace(-2, 2, 81) for b in np.logspace(-2, 2, 81)]
+    assert found == pytest.approx(max(grid), abs=2e-3)
+    assert found >= max(grid) - 1e-5
+
+
+def test_multilabel_is_the_mean_over_the_columns():
+    data = features(CASES[0])
+    columns = torch.nn.functional.one_hot(data.targets)
+    multilabel = logme(FeatureSet(data.features, columns, "multilabel"))
+    assert multilabel.value == pytest.approx(logme(data).value, rel=1e-9)
+    assert multilabel.parts["evidence"].shape == (5,)
+
+
+def test_features_of_zero_have_no_evidence():
+    with pytest.raises(ScorerNotApplicable, match="0"):
+        logme(FeatureSet(torch.zeros(10, 3), torch.arange(10) % 2))

@@ -1,0 +1,127 @@
+import doctest
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import modelrank
+from modelrank import api
+from modelrank.types import ModelRankError, ScorerNotApplicable
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 3, 60)
+FEATURES = RNG.normal(size=(60, 8)) + 2 * np.eye(3, 8)[LABELS]
+LOGITS = RNG.normal(size=(60, 5))
+BOXES = RNG.uniform(size=(60, 4))
+
+
+def test_the_example_in_the_docstring():
+    runner = doctest.DocTestRunner(verbose=False)
+    for test in doctest.DocTestFinder().find(api.score, "score", globs={"modelrank": modelrank}):
+        assert runner.run(test).failed == 0
+
+
+def test_importing_the_package_does_not_load_torch():
+    code = "import modelrank, sys; assert not {'torch', 'numpy', 'hydra'} & set(sys.modules); modelrank.score"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        FEATURES,
+        torch.from_numpy(FEATURES),
+        np.asfortranarray(FEATURES),
+        FEATURES[::-1][::-1],
+        FEATURES.astype(">f8"),
+        FEATURES.tolist(),
+        torch.from_numpy(FEATURES).requires_grad_(),
+    ],
+    ids=["numpy", "torch", "fortran", "negative strides", "big endian", "lists", "with gradient"],
+)
+def test_any_kind_of_array(features):
+    wanted = modelrank.score("logme", FEATURES, LABELS).value
+    assert modelrank.score("logme", features, LABELS).value == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64, ">i4"])
+def test_any_kind_of_label(dtype):
+    wanted = modelrank.score("logme", FEATURES, LABELS).value
+    assert modelrank.score("logme", FEATURES, (LABELS * 40 + 3).astype(dtype)).value == pytest.approx(wanted)
+    assert modelrank.score("logme", FEATURES, torch.tensor(LABELS, dtype=torch.int32)).value == pytest.approx(wanted)
+
+
+def test_read_only_arrays_and_integers():
+    frozen = FEATURES.copy()
+    frozen.setflags(write=False)
+    assert modelrank.score("disco", frozen, LABELS).value == modelrank.score("disco", FEATURES, LABELS).value
+    pixels = (FEATURES * 20).astype(np.uint8)
+    assert (
+        modelrank.score("knn", pixels, LABELS).value == modelrank.score("knn", pixels.astype(np.float32), LABELS).value
+    )
+
+
+def test_the_task_is_guessed_from_the_targets():
+    assert "cls" in modelrank.score("disco", FEATURES, LABELS, boxes=BOXES).parts
+    assert modelrank.score("disco", FEATURES, BOXES).value < 0
+    assert modelrank.score("disco", FEATURES, BOXES[:, 0]).value < 0
+    assert 0 < modelrank.score("disco", FEATURES, BOXES > 0.5).value < 1
+    assert modelrank.score("logme", FEATURES, LABELS.astype(float), task="regression").value
+
+
+def test_hyperparameters_replace_those_of_the_yaml():
+    score = modelrank.score("disco", FEATURES, LABELS, components=6, groups=3)
+    assert score.parts["components"] == 6
+    assert len(score.parts["ratio"]) == 3
+    assert modelrank.score("disco", FEATURES, LABELS).parts["components"] == 8
+
+
+def test_unknown_names_are_answered_with_the_right_ones():
+    with pytest.raises(ModelRankError, match=r"no scorer 'dicso'.*disco.*logme"):
+        modelrank.score("dicso", FEATURES, LABELS)
+    with pytest.raises(ModelRankError, match=r"disco has no parameter pcadim; it has components, groups"):
+        modelrank.score("disco", FEATURES, LABELS, pcadim=3)
+
+
+def test_bad_arrays():
+    with pytest.raises(ValueError, match="480 NaN"):
+        modelrank.score("disco", FEATURES * np.nan, LABELS)
+    with pytest.raises(ValueError, match="below 0"):
+        modelrank.score("disco", FEATURES, LABELS - 1)
+    with pytest.raises(ValueError, match="must hold numbers"):
+        modelrank.score("disco", FEATURES, np.array(["cat", "dog", "cow"])[LABELS])
+    with pytest.raises(ScorerNotApplicable, match="needs logits"):
+        modelrank.score("leep", FEATURES, LABELS)
+
+
+def test_ranking():
+    noise = RNG.normal(size=(60, 16))
+    ranking = modelrank.rank({"noise": noise, "good": FEATURES, "broken": noise * np.nan}, LABELS)
+    assert list(ranking.scores) == ["good", "noise"]
+    assert ranking.best == "good"
+    assert ranking.scorer == "disco"
+    assert "NaN" in ranking.failed["broken"]
+
+
+def test_ranking_by_a_scorer_of_the_whole_hub():
+    hub = {"a": FEATURES, "b": FEATURES + RNG.normal(size=FEATURES.shape)}
+    ranking = modelrank.rank(hub, LABELS, "disco", boxes=BOXES)
+    assert sorted(score.value for score in ranking.scores.values()) in ([0.0, 2.0], [1.0, 1.0])
+
+
+def test_ranking_by_facts_and_logits():
+    hub = {"a": FEATURES, "b": FEATURES}
+    by_size = modelrank.rank(hub, LABELS, "parameters", facts={"a": {"parameters": 1e6}, "b": {"parameters": 2e6}})
+    assert by_size.best == "b"
+    by_leep = modelrank.rank(hub, LABELS, "leep", logits={"a": LOGITS})
+    assert list(by_leep.scores) == ["a"]
+    assert "logits" in by_leep.failed["b"]
+    with pytest.raises(ValueError, match="logits names models"):
+        modelrank.rank(hub, LABELS, "leep", logits={"c": LOGITS})
+
+
+def test_nothing_to_rank():
+    with pytest.raises(ModelRankError, match="below 0"):
+        modelrank.rank({"a": FEATURES}, LABELS - 1)
