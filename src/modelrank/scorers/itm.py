@@ -76,10 +76,12 @@ def itm(
 def _standardised(data: FeatureSet) -> Tensor:
     """Columns of mean 0 and deviation 1 in float32; constant columns are 0."""
     mean = column_mean(data)
-    x = torch.cat([(rows - mean).float() for _, rows in chunks(data.features, torch.float64)])
-    largest = x.abs().amax(0).clamp(min=torch.finfo(torch.float32).tiny)
-    deviation = (x / largest).square().mean(0).sqrt() * largest
-    return x.mul_(torch.where(largest > 1e-6 * mean.abs(), 1 / deviation, 0.0))
+    variance = sum((rows - mean).square().sum(0) for _, rows in chunks(data.features, torch.float64)) / len(
+        data.features
+    )
+    deviation = torch.as_tensor(variance).sqrt()
+    scale = torch.where(deviation > 1e-14 * mean.abs(), 1 / deviation, 0.0)
+    return torch.cat([((rows - mean) * scale).float() for _, rows in chunks(data.features, torch.float64)])
 
 
 def _content_order(data: FeatureSet) -> tuple[Tensor, Tensor]:

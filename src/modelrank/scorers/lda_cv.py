@@ -71,7 +71,7 @@ def _shrunk(data: FeatureSet, train: Tensor, means: Tensor, within: Tensor, coun
     covariance = within / n
     level = covariance.diagonal().mean()
     if level <= 1e-14 * scatter(data).diagonal().mean() / n or level == 0:
-        raise ScorerNotApplicable("lda_cv: there is no spread inside the classes")
+        raise ScorerNotApplicable("lda_cv: there is no spread inside the classes beside rounding errors")
     fourth = torch.zeros_like(level)
     for part, rows in chunks(data.features, torch.float64):
         residual = (rows - column_mean(data) - means[data.targets[part]]).square().sum(1)

@@ -45,7 +45,7 @@ def transrate_normalised(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     mean = sum(_unit(rows).sum(0) for _, rows in chunks(x, torch.float64)) / n
 
     def normalised(rows: Tensor) -> Tensor:
-        return _unit(_unit(rows) - mean)
+        return _unit(_unit(rows) - mean, least=1e-12)  # a difference of unit rows below that is rounding
 
     second = gram(normalised(rows) for _, rows in chunks(x, torch.float64)) / n
     eigenvalues = torch.linalg.eigvalsh(second)
@@ -68,10 +68,10 @@ def _check(eps: float) -> None:
         raise ValueError(f"eps must be above 0, got {eps}")
 
 
-def _unit(rows: Tensor) -> Tensor:
-    """Rows of length 1; what is shorter than rounding (1e-12 of features of any size) becomes 0."""
+def _unit(rows: Tensor, least: float = 0.0) -> Tensor:
+    """Rows of length 1; those of length `least` or less become 0."""
     length = rows.norm(dim=1, keepdim=True)
-    return torch.where(length > 1e-12, rows / length, 0.0)
+    return torch.where(length > least, rows / length, 0.0)
 
 
 def _class_rates(data: FeatureSet, prepare: Rows, eps: float) -> list[float]:
