@@ -7,7 +7,7 @@ run: .venv/installed
 	$(BIN)/python run.py
 
 test: .venv/installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest
 
 .venv/installed: requirements.txt pyproject.toml

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
-    from modelrank.data.dataset import DatasetSpec
+    from modelrank.data.spec import DatasetSpec
     from modelrank.hub.model import PretrainedModel
     from modelrank.tracking import Tracker
 
@@ -24,7 +24,8 @@ def stage(cfg: DictConfig) -> Callable[[DictConfig, Tracker], Any]:
 
 def tracker(cfg: DictConfig) -> Tracker:
     """The tracker of `conf/logger`, a context manager; it is given the whole config to record."""
-    return instantiate(cfg.logger, run_dir=cfg.paths.run, config=cfg, _recursive_=False)
+    make = instantiate(cfg.logger, _partial_=True)  # `config` is a parameter of instantiate itself
+    return make(run_dir=cfg.paths.run, config=cfg)
 
 
 def models(cfg: DictConfig) -> dict[str, PretrainedModel]:

@@ -17,7 +17,7 @@ def check(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     """Print and write assets.csv: kind, name, state (present | fetchable | missing), where."""
     rows = pd.DataFrame([vars(asset) for asset in assets(cfg)])
     rows.to_csv(Path(cfg.paths.run) / "assets.csv", index=False)
-    terminal.assets(rows)
+    terminal.rows(rows, f"{cfg.hub.name} on {cfg.dataset.name}: {dict(rows.state.value_counts())}")
     return rows
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from modelrank import build
-from modelrank.data.dataset import ImageData
+from modelrank.data.images import ImageData
 from modelrank.features.extract import extract as extract_features
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel

@@ -43,6 +43,7 @@ def finetune(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         rows.append(row | {"status": "ok", "reason": ""})
     table = finish(cfg, tracker, "truth", pd.DataFrame(rows))
     tracker.metrics({f"accuracy/{row.model}": row.accuracy for row in table[table.status == "ok"].itertuples()})
-    terminal.truth(table)
+    shown = ["model", "seed", "metric", "accuracy", "val_accuracy", "lr", "weight_decay", "seconds", "reason"]
+    terminal.rows(table.reindex(columns=shown), f"{data.name} by {cfg.protocol.name}")
     raise_for_failed(table, "measurements")
     return table

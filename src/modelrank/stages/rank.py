@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from modelrank import build
 from modelrank.provenance import command, commit, versions
 from modelrank.ranking.agreement import agreement
-from modelrank.report import figures, page, terminal
+from modelrank.report import page, terminal
 from modelrank.report.content import Report
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
 from modelrank.types import Ranking, Truth
+
+
+log = logging.getLogger(__name__)
 
 
 def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
@@ -34,7 +38,10 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         tracker.metrics({f"tau_w/{row.scorer}": row.tau_w for row in ranking.itertuples() if row.tau_w == row.tau_w})
     report = _report(cfg, hub, ranking, truth)
     terminal.show(report)
-    _write(report, Path(cfg.paths.run), tracker)
+    written = page.write(report, Path(cfg.paths.run))
+    for figure in sorted((written.parent / "figures").glob("*.png")):
+        tracker.figure(figure.stem, figure)
+    log.info("rows, figures and the report: %s", written)
     raise_for_failed(hub.rows, "scores")
     return ranking
 
