@@ -65,6 +65,8 @@ class PretrainedModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = self.architecture()
+            if self.weights is None:
+                _settle_batch_norm(model)
         if self.weights is not None:
             self.weights.load_into(model, Path(cache))
         return model.eval()
@@ -73,6 +75,22 @@ class PretrainedModel:
         """JSON-able content that decides the features: architecture, weights, preprocessing."""
         return {
             "architecture": described(self.architecture),
-            "weights": {"random": seed} if self.weights is None else self.weights.identity(),
+            "weights": {"random": seed, "batch_norm": "one batch of noise"} if self.weights is None else self.weights.identity(),
             "preprocessing": self.preprocessing.identity(),
         }
+
+
+@torch.no_grad()
+def _settle_batch_norm(model: nn.Module) -> None:
+    """Batch norm's statistics from one batch of noise, so that the features of random weights are of ordinary size.
+
+    With the untrained statistics (mean 0, variance 1) the signal fades from layer to layer: the features of a random
+    MobileNetV2 are about 1e-8, which float16 stores as zeros.
+    """
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 1.0
+    model.train()(torch.randn(8, 3, 112, 112))
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
