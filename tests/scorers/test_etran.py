@@ -8,7 +8,7 @@ from tests.scorers.golden import BOXES, CASES, arrays, expected, features
 from modelrank.scorers.etran import etran, etran_energy, etran_features, etran_lda, etran_regression
 from modelrank.types import FeatureSet, ScorerNotApplicable
 
-FORMS = {"value": {}, "top": {"tail": "top"}, "percent10_bot": {"percent": 10}, "all_samples": {"percent": 100}}
+FORMS = {"value": {}, "top": {"tail": "top"}, "percent10_bot": {"percent": 10.0}, "all_samples": {"percent": 100.0}}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -74,4 +74,4 @@ def test_needs_are_said():
     with pytest.raises(ScorerNotApplicable, match="boxes"):
         etran_regression(features(CASES[0], task="detection", boxes=None))
     with pytest.raises(ValueError, match="percent"):
-        etran_energy(features(CASES[0]), percent=0)
+        etran_energy(features(CASES[0]), percent=0.0)

@@ -43,9 +43,9 @@ def test_float32_is_close():
 
 def test_bad_parameters_and_needs():
     with pytest.raises(ValueError, match="lda_factor"):
-        pactran_gaussian(features(CASES[0]), lda_factor=0)
+        pactran_gaussian(features(CASES[0]), lda_factor=0.0)
     for scorer in (pactran_dirichlet, pactran_gamma):
         with pytest.raises(ValueError, match="alpha"):
-            scorer(features(CASES[0]), alpha=0)
+            scorer(features(CASES[0]), alpha=0.0)
         with pytest.raises(ScorerNotApplicable, match="logits"):
             scorer(features(CASES[0], logits=None))

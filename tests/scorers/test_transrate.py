@@ -43,4 +43,4 @@ def test_same_direction_is_said():
 def test_bad_parameter():
     for scorer in (transrate, transrate_normalised):
         with pytest.raises(ValueError, match="eps"):
-            scorer(features(CASES[0]), eps=0)
+            scorer(features(CASES[0]), eps=0.0)

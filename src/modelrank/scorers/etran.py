@@ -17,7 +17,6 @@ Cost: energy N x S; lda N x D + N C D; regression N x D x min(N, D).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ WEIGHTS = {"energy": 0.15, "lda": 0.85, "regression": 1.0}  # the authors' weigh
 
 
 @scorer(tasks={"classification", "detection", "regression", "multilabel"}, needs={"features", "logits"})
-def etran_energy(data: FeatureSet, *, percent: float = 0.5, tail: Literal["bot", "top"] = "bot") -> Score:
+def etran_energy(data: FeatureSet, *, percent: float = 0.5, tail: str = "bot") -> Score:
     """Mean energy of the `percent` % of samples with the lowest (`bot`) or highest (`top`) energy."""
     assert data.logits is not None
     return Score(energy(data.logits, percent, tail))

@@ -15,8 +15,6 @@ Cost: the PCA + N k + C^2 k; memory N x k. Works from the moments of the project
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from modelrank.scorers.contract import scorer
@@ -27,10 +25,8 @@ LEAST_VARIANCE = 1e-4
 
 
 @scorer(tasks={"classification", "detection"})
-def gbc(
-    data: FeatureSet, *, gaussian_type: Literal["spherical", "diagonal"] = "spherical", components: int = 64
-) -> Score:
-    """Minus the overlap of the classes, at most 0; 0 where they are all apart."""
+def gbc(data: FeatureSet, *, gaussian_type: str = "spherical", components: int = 64) -> Score:
+    """Minus the overlap of the classes, at most 0. `gaussian_type` is spherical or diagonal."""
     if gaussian_type not in ("spherical", "diagonal"):
         raise ValueError(f"gaussian_type must be 'spherical' or 'diagonal', got {gaussian_type!r}")
     z = data.features if data.features.shape[1] <= components else pca(data, components).scores

@@ -17,7 +17,6 @@ Needs `general`. Cost N D + 6 C^2 D + the base scorer; memory: one shifted copy 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,13 +34,16 @@ BASES = {"sfda": sfda, "logme": logme}
 def ped(
     data: FeatureSet,
     *,
-    base: Literal["sfda", "logme"] = "sfda",
+    base: str = "sfda",
     exit_ratio: float = 0.5,
     time_step: float = 0.1,
     nsigma: float = 0.6,
     constant: float = 1.0,
 ) -> Score:
-    """The base score of the repelled features; parts: the base's own, `steps` made and `first_movement`."""
+    """The score of `base` (sfda or logme) on the repelled features.
+
+    parts: those of the base, `steps` made and `first_movement`, both 0 where no classes overlap.
+    """
     if base not in BASES:
         raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
     assert data.general is not None
