@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -78,7 +79,8 @@ def protocol():
         batch_size=32,
         image_size=None,
         smallest_crop=0.8,
-        momentum=0.9,
+        optimizer=partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+        head_learning_rate=None,
         precision="32-true",
         depthwise_precision="32-true",
         in_memory=True,

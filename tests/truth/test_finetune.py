@@ -139,6 +139,16 @@ def test_the_cell_depends_on_all_that_decides_the_number(tmp_path, digits, model
     assert key(protocol=replace(protocol, workers=2, checkpoint_every=7)) == key()
 
 
+def test_the_head_has_its_own_learning_rate(digits, model, protocol, tmp_path):
+    adam = replace(protocol, optimizer=torch.optim.AdamW, head_learning_rate=0.1)
+    task = adam._task(model.load(tmp_path), digits, {"lr": 0.01, "wd": 0.0}, 8)
+    body, head = task.configure_optimizers()["optimizer"].param_groups
+    assert (body["lr"], head["lr"]) == (0.01, 0.1)
+    assert [tuple(parameter.shape) for parameter in head["params"]] == [(10, 128), (10,)]
+    assert len(body["params"]) + 2 == len(list(task.parameters()))
+    assert protocol_hash(adam) != protocol_hash(replace(adam, optimizer=torch.optim.Adam))
+
+
 def test_weight_decay_is_divided_by_the_learning_rate(digits, model, protocol, tmp_path):
     task = protocol._task(model.load(tmp_path), digits, {"lr": 0.01, "wd": 0.001}, 8)
     settings = task.configure_optimizers()

@@ -6,7 +6,7 @@ import copy
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from torchvision.transforms.v2 import functional as images_to
 
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.data.module import ImageDataModule
+from modelrank.hub.identity import described
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import replace_head
 from modelrank.hub.preprocessing import Preprocessing
@@ -47,6 +48,8 @@ class FineTuning:
     weight_decays:   L2 strengths; the optimiser is given weight_decay / learning_rate.
     image_size:      side in pixels that every model sees; None = each model's own.
     smallest_crop:   share of the image that a random training crop has at least.
+    optimizer:       takes parameter groups, lr and weight_decay (a partial of a torch optimiser).
+    head_learning_rate: of the new head; None = that of the grid point, as all layers.
     precision:       of networks without depthwise convolutions; `depthwise_precision` of those with (on CPUs bf16
                      makes the former 1.3 to 2 times as fast and the latter slower).
     in_memory:       decode and shrink each image once, to the short side of the evaluation transform, and cut the
@@ -61,7 +64,8 @@ class FineTuning:
     batch_size: int
     image_size: int | None
     smallest_crop: float
-    momentum: float
+    optimizer: Callable[..., torch.optim.Optimizer]
+    head_learning_rate: float | None
     precision: str
     depthwise_precision: str
     in_memory: bool
@@ -128,9 +132,10 @@ class FineTuning:
         return TASKS[data.task](
             replace_head(copy.deepcopy(source), outputs, size=size),
             METRICS[data.metric](outputs),
+            optimizer=self.optimizer,
             learning_rate=point["lr"],
             weight_decay=point["wd"] / point["lr"],
-            momentum=self.momentum,
+            head_learning_rate=point["lr"] if self.head_learning_rate is None else self.head_learning_rate,
             steps=self.steps,
         )
 
@@ -198,6 +203,8 @@ def has_depthwise(network: nn.Module) -> bool:
 
 
 def _plain(value: object) -> object:
+    if callable(value):
+        return described(value)
     return [float(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 

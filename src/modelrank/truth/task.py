@@ -1,8 +1,9 @@
-"""What fine-tuning tasks share: one network, one loss, one metric, SGD with a cosine that ends at 0."""
+"""What fine-tuning tasks share: one network, one loss, one metric, one optimiser with a cosine that ends at 0."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -29,17 +30,23 @@ class TransferTask(pl.LightningModule):
         network: nn.Module,
         metric: Metric,
         *,
+        optimizer: Callable[..., torch.optim.Optimizer],
         learning_rate: float,
         weight_decay: float,
-        momentum: float,
+        head_learning_rate: float,
         steps: int,
     ) -> None:
-        """weight_decay is the optimiser's own; protocols that give wd / lr have divided already."""
+        """network: backbone and `head`, see `modelrank.hub.penultimate.replace_head`.
+
+        weight_decay is the optimiser's own; protocols that give wd / lr have divided already.
+        head_learning_rate: of the new head; learning_rate is of the other layers.
+        """
         super().__init__()
         # Lightning trains each module in the mode it finds, and hubs hand out networks in eval mode.
         self.network = network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.metric = metric
-        self.sgd = {"lr": learning_rate, "weight_decay": weight_decay, "momentum": momentum, "nesterov": momentum > 0}
+        self.optimizer, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
+        self.head_learning_rate = head_learning_rate
         self.steps = steps
         self.diverged: str | None = None
 
@@ -78,7 +85,13 @@ class TransferTask(pl.LightningModule):
         self.on_validation_epoch_end()
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.SGD(self.parameters(), **self.sgd)  # type: ignore[arg-type]
+        head = list(self.network.get_submodule("head").parameters())
+        new = {id(parameter) for parameter in head}
+        groups = [
+            {"params": [parameter for parameter in self.network.parameters() if id(parameter) not in new]},
+            {"params": head, "lr": self.head_learning_rate},
+        ]
+        optimizer = self.optimizer(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
         cosine = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1)))
         )
