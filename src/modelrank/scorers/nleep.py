@@ -5,21 +5,25 @@ full covariances is fitted; its posteriors p(z | x) take the place of the source
 
     NLEEP = 1/N sum_i log sum_z P(y_i | z) p(z | x_i).
 
-The mixture is scikit-learn's GaussianMixture in float64 (float32 fails on ill-conditioned clusters) with a fixed seed.
-Its k-means start draws rows by their position, so unlike other scorers the value depends a little on the order of the
-samples; so it does in every code we know. Ours takes the logarithm of eq. 2 (SFDA's copy does not) and, as the
-published results, 5 components per class. Runs on the CPU.
+The mixture is fitted as scikit-learn's GaussianMixture does it with a fixed seed (k-means start, regularisation 1e-6,
+at most 100 iterations, tolerance 1e-3), in float64: float32 fails on ill-conditioned clusters. Ours leaves samples with
+a posterior below 1e-12 out of a component's moments, which halves the time. The k-means start draws rows by their
+position, so unlike other scorers the value depends a little on the order of the samples; so it does in every code we
+know. Ours takes the logarithm of eq. 2 (SFDA's copy does not) and, as the published results, 5 components per class.
 
 Cost per EM iteration N x (5 C) x k^2 for k kept components, memory N x 5 C + 5 C x k^2: the slowest scorer here.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 
+import numpy as np
 import torch
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
+from torch import Tensor
 
 from modelrank.scorers.contract import scorer
 from modelrank.scorers.leep import log_expected_prediction
@@ -44,13 +48,54 @@ def nleep(data: FeatureSet, *, variance: float = 0.8, component_ratio: int = 5, 
     if spectrum[0] == 0:
         raise ScorerNotApplicable("nleep has no principal component: all samples have the same features")
     kept = int((spectrum.cumsum(0) / spectrum.sum() <= variance).sum()) + 1
-    scores = pca(data, kept).scores.double().cpu().numpy()
-    mixture = GaussianMixture(components, random_state=seed)
-    with warnings.catch_warnings():  # an EM stopped at 100 iterations, or fewer distinct points than clusters
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            posterior = mixture.fit(scores).predict_proba(scores)
-        except ValueError as error:  # the regularisation 1e-6 is absolute: features of a large scale defeat it
-            raise ScorerNotApplicable(f"nleep: the mixture has no solution on these features ({error})") from error
-    value = log_expected_prediction(torch.from_numpy(posterior), data.targets.cpu())
+    scores = pca(data, kept).scores.double()
+    posterior = _mixture_posterior(scores, components, seed)
+    value = log_expected_prediction(posterior, data.targets)
     return Score(value, {"dimensions": float(kept), "components": float(components)})
+
+
+def _mixture_posterior(x: Tensor, components: int, seed: int) -> Tensor:
+    """N x components posteriors of a Gaussian mixture with full covariances fitted to N x k rows by EM."""
+    random = np.random.RandomState(seed)  # the generator that scikit-learn makes of a seed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
+        labels = KMeans(components, random_state=random).fit(x.cpu().numpy()).labels_
+    posterior = torch.nn.functional.one_hot(torch.from_numpy(labels).long().to(x.device), components).double()
+    fitted, previous = _maximise(x, posterior), -math.inf
+    for _ in range(100):
+        posterior, likelihood = _expect(x, fitted)
+        fitted = _maximise(x, posterior)
+        if abs(likelihood - previous) < 1e-3:
+            break
+        previous = likelihood
+    return _expect(x, fitted)[0]
+
+
+def _maximise(x: Tensor, posterior: Tensor) -> list[tuple[float, Tensor, Tensor]]:
+    """(log weight, mean, Cholesky factor of the covariance) of each component."""
+    fitted = []
+    for column in posterior.T:
+        rows = column > 1e-12
+        weight, mass = column[rows], float(column.sum()) + 10 * torch.finfo(torch.float64).eps
+        mean = weight @ x[rows] / mass
+        centred = (x[rows] - mean) * weight.sqrt()[:, None]
+        covariance = centred.T @ centred / mass
+        covariance.diagonal().add_(1e-6)
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if failed:
+            raise ScorerNotApplicable("nleep: a covariance is singular, the scale of the features hides 1e-6 from it")
+        fitted.append((math.log(mass / len(x)), mean, factor))
+    return fitted
+
+
+def _expect(x: Tensor, fitted: list[tuple[float, Tensor, Tensor]]) -> tuple[Tensor, float]:
+    """Posteriors and the mean log likelihood."""
+    joint = x.new_empty(len(x), len(fitted))
+    identity = torch.eye(x.shape[1]).to(x)
+    for k, (log_weight, mean, factor) in enumerate(fitted):
+        whitening = torch.linalg.solve_triangular(factor, identity, upper=False).T
+        distance = torch.addmm(-(mean @ whitening), x, whitening).square_().sum(1)
+        constant = log_weight - float(factor.diagonal().log().sum()) - 0.5 * x.shape[1] * math.log(2 * math.pi)
+        joint[:, k] = constant - 0.5 * distance
+    norm = joint.logsumexp(1, keepdim=True)
+    return (joint - norm).exp_(), float(norm.mean())
