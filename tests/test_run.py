@@ -1,5 +1,6 @@
 """The real command, in this process, on real weights and small real data (needs the package registries once)."""
 
+import runpy
 import subprocess
 import sys
 import time
@@ -24,14 +25,11 @@ QUICK = [
 @pytest.fixture
 def run(tmp_path, monkeypatch, registry_cache):
     """`run(*overrides)` -> the run folder; a SystemExit carries the message that the user would see."""
-    sys.path.insert(0, str(ROOT))
-    import run as command
-
     def call(*overrides: str) -> Path:
         GlobalHydra.instance().clear()
         out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         monkeypatch.setattr(sys, "argv", ["run.py", *overrides, f"paths.cache={registry_cache}", f"hydra.run.dir={out}"])
-        command.main()
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
         return out
 
     return call

@@ -24,6 +24,10 @@ class MissingAsset(ModelRankError):
     """Weights or images that are neither here nor to be fetched; says what, from where, and where to put it."""
 
 
+class NotMeasured(ModelRankError):
+    """No accuracy was measured on this data set (a practitioner's own, say); a ranking goes on without comparison."""
+
+
 class ScorerNotApplicable(ModelRankError):
     """A scorer that has no value for this model and data set (no logits, wrong task, ...), with the reason."""
 

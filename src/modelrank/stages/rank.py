@@ -18,7 +18,7 @@ from modelrank.report.content import Report
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
-from modelrank.types import Ranking, Truth
+from modelrank.types import NotMeasured, Ranking, Truth
 
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
 
     A scorer or model that failed has a row with its reason; it is raised only after everything else is written.
     """
-    truth: Truth | None = build.truth(cfg)()  # before the work: an unknown data set or protocol is said at once
+    truth = _truth(cfg)  # before the work: a table that cannot be read is said at once
     hub = score_hub(cfg, truth.mean_rank_elsewhere if truth else {})
     finish(cfg, tracker, "scores", hub.rows)
     ranking = pd.DataFrame([_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else [])
@@ -44,6 +44,14 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     log.info("rows, figures and the report: %s", written)
     raise_for_failed(hub.rows, "scores")
     return ranking
+
+
+def _truth(cfg: DictConfig) -> Truth | None:
+    try:
+        return build.truth(cfg)()
+    except NotMeasured as reason:  # a practitioner's own images: the ranking is what they came for
+        log.warning("%s; ranking without comparison", reason)
+        return None
 
 
 def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> dict[str, Any]:

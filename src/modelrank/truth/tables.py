@@ -11,7 +11,7 @@ import pandas as pd
 from filelock import FileLock
 from scipy.stats import rankdata
 
-from modelrank.types import ModelRankError, Truth
+from modelrank.types import ModelRankError, NotMeasured, Truth
 
 ROW = ("dataset", "model", "protocol", "seed")  # what makes a measured row unique; measured again = replaced
 SHIPPED = Path(__file__).parents[3]  # relative paths in conf/truth start here, wherever the user's shell stands
@@ -22,11 +22,11 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
 
     paths: CSVs with the columns of `modelrank.truth.measure`; of two rows for the same data set, model, protocol and
     seed the one in the later file wins, so that a user's own measurement replaces the shipped one.
-    ModelRankError: no such data set or protocol (the known ones are listed), NaN, values outside 0..1, duplicates,
-    or rows of one table that were measured by different versions of the protocol.
+    NotMeasured: nothing for this data set and protocol (the known ones are listed). ModelRankError: NaN, values outside
+    0..1, duplicates, or rows of one table that were measured by different versions of the protocol.
     """
     table = measured_rows(paths)
-    rows = _choose(table, dataset, protocol, way_out="measure it with stage=finetune, or go on with truth=none")
+    rows = _choose(table, dataset, protocol, NotMeasured, way_out="measure them with stage=finetune")
     if rows.protocol_hash.nunique() > 1:
         models = rows.groupby("protocol_hash").model.unique().map(", ".join).to_dict()
         raise ModelRankError(
@@ -58,7 +58,7 @@ def published(path: str | Path, dataset: str, protocol: str, hub: str | None = N
     table = published_rows(path)
     if hub is not None:
         table = table[table.hub == hub]
-    rows = _choose(table, dataset, protocol, way_out="choose one of them, or go on with truth=none")
+    rows = _choose(table, dataset, protocol, ModelRankError, way_out="choose one of them, or go on with truth=none")
     return Truth(
         dataset=dataset,
         protocol=protocol,
@@ -82,9 +82,8 @@ def measured_rows(paths: Sequence[str | Path]) -> pd.DataFrame:
     """All measured rows of the files that exist, later files winning, with the column `file`."""
     existing = [path for path in map(_resolve, paths) if path.exists()]
     if not existing:
-        raise ModelRankError(
-            f"no measured accuracies: none of {', '.join(map(str, paths))} exists; "
-            "measure them with stage=finetune, or go on with truth=none"
+        raise NotMeasured(
+            f"no measured accuracies: none of {', '.join(map(str, paths))} exists; measure them with stage=finetune"
         )
     tables = [_read(path, (*ROW, "metric", "accuracy", "commit", "protocol_hash"), ROW) for path in existing]
     return pd.concat(tables, ignore_index=True).drop_duplicates(list(ROW), keep="last")
@@ -165,12 +164,14 @@ def _read(path: Path, columns: Sequence[str], key: Sequence[str]) -> pd.DataFram
     return rows.assign(file=path.name)
 
 
-def _choose(rows: pd.DataFrame, dataset: str, protocol: str, way_out: str) -> pd.DataFrame:
+def _choose(
+    rows: pd.DataFrame, dataset: str, protocol: str, error: type[ModelRankError], way_out: str
+) -> pd.DataFrame:
     chosen = rows[(rows.dataset == dataset) & (rows.protocol == protocol)]
     if chosen.empty:
         known = rows[["protocol", "dataset"]].drop_duplicates().groupby("protocol").dataset.apply(", ".join)
         listing = "; ".join(f"{name}: {datasets}" for name, datasets in known.items())
-        raise ModelRankError(f"no {protocol} accuracies on {dataset} (known are {listing or 'none'}); {way_out}")
+        raise error(f"no {protocol} accuracies on {dataset} (known are {listing or 'none'}); {way_out}")
     if (twice := chosen[chosen.duplicated([c for c in ("model", "seed") if c in chosen])]).shape[0]:
         raise ModelRankError(
             f"{twice.iloc[0].model} has two {protocol} accuracies on {dataset} in different hubs; name the hub"
