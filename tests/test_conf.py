@@ -70,4 +70,3 @@ def test_every_file_says_what_it_is_for():
     for path in CONF.rglob("*.yaml"):
         first = [line for line in path.read_text().splitlines() if line.strip()][:2]
         assert any(line.startswith("#") and "@package" not in line for line in first), f"{path}: begin with a comment"
-

@@ -25,10 +25,12 @@ QUICK = [
 @pytest.fixture
 def run(tmp_path, monkeypatch, registry_cache):
     """`run(*overrides)` -> the run folder; a SystemExit carries the message that the user would see."""
+
     def call(*overrides: str) -> Path:
         GlobalHydra.instance().clear()
         out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        monkeypatch.setattr(sys, "argv", ["run.py", *overrides, f"paths.cache={registry_cache}", f"hydra.run.dir={out}"])
+        given = [] if any("hydra.run.dir" in o for o in overrides) else [f"hydra.run.dir={out}"]
+        monkeypatch.setattr(sys, "argv", ["run.py", *overrides, *given, f"paths.cache={registry_cache}"])
         runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
         return out
 
@@ -97,3 +99,48 @@ def test_ddp_is_not_swept(tmp_path):
     done = terminal("-m", "trainer=ddp", "seed=0,1", f"hydra.sweep.dir={tmp_path}", "logger=none")
     assert done.returncode == 1
     assert "hydra/launcher" in done.stderr + done.stdout
+
+
+@pytest.mark.registry
+def test_a_sweep_collects_one_table_and_resumes(run, tmp_path, capsys):
+    sweep = ["-m", *QUICK, "scorer=disco,parameters", "truth=none", "stage=score", f"hydra.sweep.dir={tmp_path}/sweep"]
+    run(*sweep)
+    rows = pd.read_csv(tmp_path / "sweep" / "results.csv")
+    assert len(rows) == 2 * 5
+    assert set(rows.scorer) == {"disco", "parameters"}
+    assert set(rows.job_status) == {"ok"}
+    written = (tmp_path / "sweep" / "results.csv").stat().st_mtime_ns
+    capsys.readouterr()
+    run(*sweep, "skip_done=true")  # another override, so other jobs
+    run(*sweep, "skip_done=true")
+    assert capsys.readouterr().out.count("done already") == 2
+    assert (tmp_path / "sweep" / "results.csv").stat().st_mtime_ns > written
+
+
+@pytest.mark.registry
+def test_a_bad_model_has_a_row_with_its_reason_and_the_others_go_on(run, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        run(
+            *QUICK,
+            "models.mobilenet_v2.architecture._target_=torchvision.models.resnet18",
+            "scorer=disco",
+            "truth=none",
+            f"hydra.run.dir={tmp_path}/out",
+        )
+    assert "mobilenet_v2" in str(stopped.value)
+    rows = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("model")
+    assert rows.status.to_dict() == {
+        "mobilenet_v2": "failed",
+        "mobilenet_v2_b": "ok",
+        "efficientnet_lite0": "ok",
+        "squeezenet1_1": "ok",
+        "mobilenet_v2_random": "ok",
+    }
+    assert rows.reason["mobilenet_v2"]
+
+
+@pytest.mark.registry
+def test_wandb_leaves_a_finished_offline_run(run):
+    out = run(*QUICK, "logger=wandb", "scorer=parameters", "truth=none")
+    assert len(list(out.glob("wandb/offline-run-*/run-*.wandb"))) == 1
+    assert list(out.glob("wandb/offline-run-*/files/media/table/*.json"))

@@ -20,7 +20,6 @@ from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
 from modelrank.types import NotMeasured, Ranking, Truth
 
-
 log = logging.getLogger(__name__)
 
 

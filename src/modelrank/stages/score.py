@@ -101,4 +101,3 @@ def _columns(outcome: Score | Exception, features: FeatureSet | Exception) -> di
         return shape | {"seconds": outcome.seconds, "status": "ok", "reason": ""}
     status = "not_applicable" if isinstance(outcome, ScorerNotApplicable) else "failed"
     return shape | {"seconds": None, "status": status, "reason": str(outcome)}
-
