@@ -42,6 +42,11 @@ def dataset(cfg: DictConfig) -> DatasetSpec:
     return instantiate(cfg.dataset)
 
 
+def general_dataset(cfg: DictConfig) -> DatasetSpec:
+    """General-domain images (`dataset@general=NAME`)."""
+    return instantiate(cfg.general)
+
+
 def scorers(cfg: DictConfig) -> dict[str, Callable[..., Any]]:
     """Scorers by their id (the YAML's file name), hyper-parameters bound."""
     return {name: instantiate(spec) for name, spec in cfg.scorers.items()}

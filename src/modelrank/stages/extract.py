@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -41,20 +42,28 @@ def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, 
     require(cfg)
     cache = Path(cfg.paths.cache)
     data = build.dataset(cfg).load(cache)
-    log.info("images: %s; scored: %s", data.source, " + ".join(cfg.dataset.scored))
+    log.info("images: %s; scored: %s", data.source, " + ".join(data.scored))
+    general = build.general_dataset(cfg).load(cache) if cfg.get("general") else None
     for model in build.models(cfg).values():
         try:
-            features = extract_features(
-                model,
-                data,
-                store=FeatureStore(cache / "features"),
-                cache=cache,
-                trainer=build.trainer(cfg),
-                scored=cfg.dataset.scored,
-                image_size=cfg.hub.image_size,
-                **cfg.extraction,
-            )
+            features = _of(cfg, model, data)
+            if general:  # features of general-domain images, that PED rescales by
+                features = replace(features, general=_of(cfg, model, general).features)
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
             log.exception("%s: no features", model.name)
             features = error
         yield model, data, features
+
+
+def _of(cfg: DictConfig, model: PretrainedModel, data: ImageData) -> FeatureSet:
+    cache = Path(cfg.paths.cache)
+    return extract_features(
+        model,
+        data,
+        store=FeatureStore(cache / "features"),
+        cache=cache,
+        trainer=build.trainer(cfg),
+        scored=data.scored,
+        image_size=cfg.hub.image_size,
+        **cfg.extraction,
+    )
