@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelrank.features.store import Entry, FeatureStore
+from modelrank.provenance import versions
 from modelrank.types import FeatureSet, ModelRankError
 
 if TYPE_CHECKING:
@@ -151,7 +150,6 @@ def _forward(
         "split": torch.repeat_interleave(torch.tensor([len(split) for split in splits])).to(torch.uint8),
         "sample_ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8),
     }
-    packages = ("modelrank", "torch", "torchvision", "pytorch-lightning")
     return tensors, {
         "images": len(images),
         "dimension": tensors["features"].shape[1],
@@ -161,7 +159,7 @@ def _forward(
         "images_per_second": round(len(images) / writer.seconds, 2),
         "device": str(runner.strategy.root_device),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": versions(),
     }
 
 
