@@ -218,7 +218,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from modelrank.features import extraction
-import test_extract as case
+import tests.features.test_extract as case
 
 extraction.PART_SECONDS = 0.0
 original = extraction.FeatureExtraction.predict_step
@@ -236,7 +236,7 @@ print("sum", found.features.double().sum().item(), flush=True)
 
 def start(root: Path, seconds: float) -> subprocess.Popen:
     """A process that has imported everything and waits for a line before it extracts."""
-    script = [sys.executable, "-c", SLOW, str(root), str(Path(__file__).parent), str(seconds)]
+    script = [sys.executable, "-c", SLOW, str(root), str(Path(__file__).parents[2]), str(seconds)]
     pipe = subprocess.PIPE
     return subprocess.Popen(script, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
 
