@@ -70,7 +70,7 @@ def _overrides() -> str:
 
 
 def _without(rows: pd.DataFrame, overrides: str) -> pd.DataFrame:
-    return rows[rows.overrides != overrides]  # a job that is run again replaces its rows
+    return rows.query("overrides != @overrides")  # a job that is run again replaces its rows
 
 
 def _job_rows(folder: Path) -> pd.DataFrame:

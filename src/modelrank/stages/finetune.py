@@ -42,7 +42,7 @@ def finetune(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
         rows.append(row | {"status": "ok", "reason": ""})
     table = finish(cfg, tracker, "truth", pd.DataFrame(rows))
-    tracker.metrics({f"accuracy/{row.model}": row.accuracy for row in table[table.status == "ok"].itertuples()})
+    tracker.metrics({f"accuracy/{row['model']}": row["accuracy"] for row in rows if row["status"] == "ok"})
     shown = ["model", "seed", "metric", "accuracy", "val_accuracy", "lr", "weight_decay", "seconds", "reason"]
     terminal.rows(table.reindex(columns=shown), f"{data.name} by {cfg.protocol.name}")
     raise_for_failed(table, "measurements")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,11 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     truth = _truth(cfg)  # before the work: a table that cannot be read is said at once
     hub = score_hub(cfg, truth.mean_rank_elsewhere if truth else {})
     finish(cfg, tracker, "scores", hub.rows)
-    ranking = pd.DataFrame([_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else [])
+    rows = [_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else []
+    ranking = pd.DataFrame(rows)
     if truth:
         finish(cfg, tracker, "ranking", ranking)
-        tracker.metrics({f"tau_w/{row.scorer}": row.tau_w for row in ranking.itertuples() if row.tau_w == row.tau_w})
+        tracker.metrics({f"tau_w/{row['scorer']}": row["tau_w"] for row in rows if math.isfinite(row["tau_w"])})
     report = _report(cfg, hub, ranking, truth)
     terminal.show(report)
     written = page.write(report, Path(cfg.paths.run))

@@ -56,12 +56,10 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
     bar.close()
     assert images is not None  # a hub has at least one model, see build.models
     rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
-    table = pd.DataFrame(rows)
-    table["score"] = [
-        rankings[row.scorer].scores[row.model].value if row.status == "ok" else None for row in table.itertuples()
-    ]
-    table["protocol"] = cfg.protocol.name
-    return ScoredHub(table, rankings, images)
+    for row in rows:
+        row["score"] = rankings[row["scorer"]].scores[row["model"]].value if row["status"] == "ok" else None
+        row["protocol"] = cfg.protocol.name
+    return ScoredHub(pd.DataFrame(rows), rankings, images)
 
 
 def _scores(outcomes: Mapping[str, Score | Exception]) -> dict[str, Score]:

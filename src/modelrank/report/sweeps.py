@@ -1,0 +1,88 @@
+"""What a sweep over data sets says: ablations by one override, scorers compared over data sets, average ranks."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from modelrank.ranking.compare import average_ranks, compare, critical_difference
+from modelrank.report.figures import BLUE, GREY, STYLE
+from modelrank.types import ModelRankError
+
+
+def label_by(rows: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The rows with `value`, what the override `key` was set to, and the scorer's name extended by it.
+
+    Raises ModelRankError where no row was made with that override.
+    """
+    value = rows["overrides"].astype(str).str.extract(rf"(?:^|\s)\+?{re.escape(key)}=(\S+)")[0]
+    if value.isna().all():
+        known = sorted(set(re.findall(r"(?:^|\s)\+?([\w.@/]+)=", " ".join(rows["overrides"].astype(str)))))
+        raise ModelRankError(f"stage.by={key}: no job of this sweep set it; they set {', '.join(known)}")
+    short = key.rsplit(".", 1)[-1]
+    return rows.assign(value=value, scorer=rows["scorer"] + f" {short}=" + value).dropna(subset="value")
+
+
+def ablation(rows: pd.DataFrame, key: str, metric: str) -> Figure:
+    """One thin line a data set, the mean thick, over the values of `key` in the order in which they were run."""
+    table = rows.pivot_table(metric, "value", "dataset", sort=False)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        places = np.arange(len(table))
+        for dataset in table.columns:
+            axes.plot(places, table[dataset], "o-", color=GREY, lw=1, ms=3.5, alpha=0.7)
+            axes.annotate(
+                str(dataset), (places[-1] + 0.08, table[dataset].iloc[-1]), fontsize=8, color=GREY, va="center"
+            )
+        axes.plot(places, table.mean(axis=1), "o-", color=BLUE, lw=2.6, ms=6, label="mean over data sets")
+        axes.set_xticks(places, [str(value) for value in table.index])
+        axes.set_xlim(-0.3, len(table) - 1 + max(0.6, 0.16 * len(table)))
+        axes.set_xlabel(key)
+        axes.set_ylabel(metric)
+        axes.legend(frameon=False, fontsize=8.5)
+    return figure
+
+
+def comparisons(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Each scorer against the first one over data sets: mean difference, wins, Wilcoxon p, P(it beats the first)."""
+    values = _by_scorer(rows, metric)
+    first = next(iter(values))
+    return pd.DataFrame(
+        [{"scorer": scorer, "against": first} | vars(compare(values[scorer], values[first])) for scorer in values]
+    ).iloc[1:]
+
+
+def rank_diagram(rows: pd.DataFrame, metric: str) -> Figure | None:
+    """Average rank of each scorer (1 = best) over the data sets where all have a value; None where there are none.
+
+    The bar is the critical difference (Nemenyi, 5 %): ranks closer than it do not differ.
+    """
+    values = _by_scorer(rows, metric)
+    ranks = {scorer: rank for scorer, rank in average_ranks(values).items() if not math.isnan(rank)}
+    if len(ranks) < 2:
+        return None
+    datasets = set.intersection(*(set(found) for found in values.values()))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 1.2 + 0.24 * len(ranks)), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(list(ranks.values()), range(len(ranks)), "o", color=BLUE, ms=7)
+        axes.set_yticks(range(len(ranks)), list(ranks))
+        axes.set_ylim(len(ranks) - 0.4, -1.1)
+        width = critical_difference(len(ranks), len(datasets))
+        axes.plot([1, 1 + width], [-0.7, -0.7], color=GREY, lw=3, solid_capstyle="butt")
+        axes.annotate(f" critical difference {width:.1f}", (1 + width, -0.7), fontsize=8, color=GREY, va="center")
+        axes.set_xlabel(f"average rank by {metric} over {len(datasets)} data sets, 1 = best")
+    return figure
+
+
+def _by_scorer(rows: pd.DataFrame, metric: str) -> Mapping[str, Mapping[str, float]]:
+    """scorer -> data set -> value, only scorers that have a value on every data set."""
+    table = rows.dropna(subset=["scorer", "dataset"]).pivot_table(metric, "scorer", "dataset", sort=False)
+    return {str(scorer): found.to_dict() for scorer, found in table.dropna().iterrows()}
