@@ -21,7 +21,7 @@ ROOMS = {
     "features": {"types", "provenance", "packages", "hub", "data"},
     "truth": {"types", "provenance", "hub", "data", "features", "ranking", "scorers"},
     "report": {"types", "ranking"},
-    "api": {"types", "scorers", "ranking", "build"},
+    "api": {"types", "features", "scorers", "ranking", "build"},
     "build": {"types", "hub", "data", "tracking"},
     "stages": {
         "types",

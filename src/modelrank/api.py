@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from modelrank import build
+from modelrank.features.file import FeatureFile
 from modelrank.ranking import order
 from modelrank.scorers.contract import facts_of
 from modelrank.types import FeatureSet, ModelRankError, Ranking, Score, ScorerNotApplicable, Task
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def score(
     name: str,
-    features: ArrayLike | Tensor,
+    features: ArrayLike | Tensor | Path | str,
     targets: ArrayLike | Tensor,
     *,
     logits: ArrayLike | Tensor | None = None,
@@ -40,6 +41,9 @@ def score(
     name: a scorer, that is, the name of a file in conf/scorer; its hyper-parameters come from that file, those given
         here replace them.
     features: N x D, numpy or torch, any floating type (or integers, taken as float32), any device; never changed.
+        Or the path of a .safetensors file (of the feature store, or any with a tensor `features`) or .npy file, which
+        may be larger than memory: disco, logme, hscore, hscore_shrinkage, sfda, gbc, transrate and ncc read it in
+        chunks, the other scorers whole.
     targets: N integer labels >= 0, gaps allowed (classification; detection when `boxes` is given); N x C of 0 and 1
         (multilabel); N or N x K floating numbers (regression). `task` says so where that guess is wrong.
     logits: N x S output of the model's source classifier. boxes: N x 4 in 0..1 (centre x, centre y, width, height).
@@ -61,7 +65,7 @@ def score(
 
 
 def rank(
-    features: Mapping[str, ArrayLike | Tensor],
+    features: Mapping[str, ArrayLike | Tensor | Path | str],
     targets: ArrayLike | Tensor,
     scorer: str = "disco",
     *,
@@ -74,8 +78,8 @@ def rank(
 ) -> Ranking:
     """Models from best to worst for one target data set.
 
-    features: model -> N x D (D may differ between models), rows in the order of `targets`. logits, general and facts:
-    the same by model, models without may be left out. The other arguments are those of `score`.
+    features: model -> N x D or a path (D may differ between models), rows in the order of `targets`. logits, general
+    and facts: the same by model, models without may be left out. The other arguments are those of `score`.
     A model that cannot be scored stands in `failed` with its reason. Raises ModelRankError where none can.
     """
     bound = _scorer(scorer, hyperparameters)
@@ -121,7 +125,7 @@ def _scorer(name: str, hyperparameters: Mapping[str, Any]) -> Callable[[FeatureS
 
 
 def _data(
-    features: ArrayLike | Tensor,
+    features: ArrayLike | Tensor | Path | str,
     targets: ArrayLike | Tensor,
     task: Task | None,
     *,
@@ -130,12 +134,18 @@ def _data(
     general: ArrayLike | Tensor | None,
     facts: Mapping[str, float] | None,
 ) -> FeatureSet:
-    x, y = _floating("features", features), _tensor("targets", targets)
+    x, y = _features(features), _tensor("targets", targets)
     extra = [
         None if array is None else _floating(what, array).to(x.device)
         for what, array in (("logits", logits), ("boxes", boxes), ("general", general))
     ]
     return FeatureSet(x, y, task or _guess(y, extra[1]), *extra, facts=dict(facts or {}))
+
+
+def _features(features: ArrayLike | Tensor | Path | str) -> Tensor:
+    if isinstance(features, str | Path):
+        return cast(Tensor, FeatureFile(features))  # it has all of a tensor that a scorer looks at
+    return _floating("features", features)
 
 
 def _guess(targets: Tensor, boxes: Tensor | None) -> Task:

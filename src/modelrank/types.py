@@ -46,7 +46,8 @@ class Availability:
 class FeatureSet:
     """What a scorer sees of one model on one data set.
 
-    features: N x D, floating; the input of the model's classifier (penultimate layer).
+    features: N x D, floating; the input of the model's classifier (penultimate layer). In memory, or a
+              `modelrank.features.file.FeatureFile`: rows that stay on disk until a scorer reads some of them.
     targets:  classification / detection: N integers, any values >= 0, gaps allowed;
               multilabel: N x C of 0 / 1; regression: N x K floating.
     logits:   N x S output of the source classifier, or None where the model has no source head.

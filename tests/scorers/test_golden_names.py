@@ -24,7 +24,9 @@ def parsed(entry: str) -> tuple[str, dict]:
     parameters = {}
     for item in (bracket or "").split(",") if bracket else []:
         key, _, text = item.rpartition("=")
-        parameters[key or "gaussian_type"] = float(text) if key == "lda_factor" else int(text) if text.isdigit() else text
+        parameters[key or "gaussian_type"] = (
+            float(text) if key == "lda_factor" else int(text) if text.isdigit() else text
+        )
     return name, parameters
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modelrank.scorers.linalg import chunks
+from modelrank.scorers.linalg import Rows, chunks
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable, Task
 
 # Arrays of the FeatureSet, or keys of its `facts`. Only what is named is checked: a scorer that reads the logits
@@ -47,11 +47,13 @@ _FACTS = {
 
 @dataclass(frozen=True)
 class ScorerFacts:
-    """What the machinery must know of a scorer. `combine` turns the scores of a whole hub into its final values."""
+    """What the machinery must know of a scorer. `combine` turns the scores of a whole hub into its final values;
+    one that `streams` passes over the rows of a feature file, the others are given all rows in memory."""
 
     tasks: frozenset[Task]
     needs: frozenset[Need]
     combine: Combine | None = None
+    streams: bool = False
 
 
 @runtime_checkable
@@ -62,13 +64,13 @@ class Scorer(Protocol):
 
 
 def scorer(
-    *, tasks: set[Task], needs: set[Need] | None = None, combine: Combine | None = None
+    *, tasks: set[Task], needs: set[Need] | None = None, combine: Combine | None = None, streams: bool = False
 ) -> Callable[[Callable[..., Score]], Scorer]:
     """Make a scorer of a function; `needs` is {"features", "targets"} where nothing else is said."""
     wanted = frozenset(needs) if needs is not None else frozenset[Need]({"features", "targets"})
     if unknown := (tasks - set(get_args(Task))) | (wanted - set(get_args(Need))):
         raise ValueError(f"unknown task or need: {sorted(unknown)}")
-    facts = ScorerFacts(frozenset(tasks), wanted, combine)
+    facts = ScorerFacts(frozenset(tasks), wanted, combine, streams)
 
     def decorate(function: Callable[..., Score]) -> Scorer:
         name = function.__name__
@@ -123,6 +125,11 @@ def prepare(data: FeatureSet, facts: ScorerFacts, name: str) -> FeatureSet:
         if key not in data.memo:  # once for all scorers of a run: the check reads every number
             _check_matrix(array, getattr(data, array), data)
             data.memo[key] = True
+    rows: Any = data.features
+    if "features" in facts.needs and not isinstance(rows, Tensor):
+        n, d = rows.shape
+        if not facts.streams or n < d:  # with N < D all rows are less than the D x D numbers that a stream would hold
+            data = dataclasses.replace(data, features=rows[:])
     if "targets" not in facts.needs:
         return data
     if "canonical targets" not in data.memo:
@@ -130,8 +137,8 @@ def prepare(data: FeatureSet, facts: ScorerFacts, name: str) -> FeatureSet:
     return dataclasses.replace(data, targets=data.memo["canonical targets"])
 
 
-def _check_matrix(name: str, x: Tensor, data: FeatureSet) -> None:
-    if x.ndim != 2 or not x.is_floating_point():
+def _check_matrix(name: str, x: Rows, data: FeatureSet) -> None:
+    if len(x.shape) != 2 or not x.dtype.is_floating_point:
         raise ValueError(f"{name} must be a matrix of floating numbers, got shape {tuple(x.shape)} of {x.dtype}")
     if x.shape[0] < 2 or x.shape[1] < 1:
         raise ValueError(f"{name} must have at least 2 rows and 1 column, got shape {tuple(x.shape)}")
@@ -144,7 +151,9 @@ def _check_matrix(name: str, x: Tensor, data: FeatureSet) -> None:
         raise ValueError(f"boxes must be N x 4 (centre x, centre y, width, height), got shape {tuple(x.shape)}")
     bad = sum(int(rows.numel() - rows.isfinite().sum()) for _, rows in chunks(x))
     if bad:
-        raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.numel()}; drop or mend these rows")
+        raise ValueError(
+            f"{name} holds {bad} NaN or infinite values of {x.shape[0] * x.shape[1]}; drop or mend these rows"
+        )
 
 
 def _canonical_targets(data: FeatureSet) -> Tensor:

@@ -35,7 +35,7 @@ def combine(scores: Mapping[str, Score]) -> dict[str, float]:
     return {model: cls[model] + reg[model] for model in scores}
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, combine=combine)
+@scorer(tasks={"classification", "multilabel", "regression", "detection"}, combine=combine, streams=True)
 def disco(
     data: FeatureSet,
     *,

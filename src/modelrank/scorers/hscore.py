@@ -11,7 +11,7 @@ from modelrank.scorers.linalg import class_moments, scatter, shared
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer(tasks={"classification", "detection"}, streams=True)
 def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
     """trace(pinv(covariance of the features) covariance of the class means), float64, in 0..C-1.
 

@@ -11,16 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from tqdm import tqdm
 
 from modelrank.types import FeatureSet
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """N x D floating numbers of which some rows at a time can be had: a tensor, or a file (see FeatureSet)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any, /) -> Tensor: ...
+
 
 CHUNK_ELEMENTS = 1 << 18  # 1 MB of float32: a centred chunk stays in a core's cache between two products
 
@@ -35,7 +49,7 @@ def shared(data: FeatureSet, key: str, fn: Callable[[], T]) -> T:
     return data.memo[key]
 
 
-def compute_dtype(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Rows) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
@@ -45,13 +59,20 @@ def working(x: Tensor) -> Tensor:
 
 
 def chunks(
-    x: Float[Tensor, "N D"], dtype: torch.dtype | None = None, elements: int = 16 * CHUNK_ELEMENTS
+    x: Rows, dtype: torch.dtype | None = None, elements: int | None = None
 ) -> Iterator[tuple[slice, Float[Tensor, "n D"]]]:
-    """Rows of `x` in order as (slice, rows in `dtype`, its compute dtype by default), about `elements` at a time."""
-    rows = max(1, elements // x.shape[1])
-    for start in range(0, len(x), rows):
-        part = slice(start, min(start + rows, len(x)))
-        yield part, x[part].to(dtype or compute_dtype(x))
+    """Rows of `x` in order as (slice, rows in `dtype`, its compute dtype by default), about `elements` at a time.
+
+    elements: 16 CHUNK_ELEMENTS where nothing is said. A pass over a file shows its progress after two seconds.
+    """
+    rows = max(1, (elements or 16 * CHUNK_ELEMENTS) // x.shape[1])
+    with tqdm(
+        total=len(x), desc="reading features", unit="row", delay=2, leave=False, disable=isinstance(x, Tensor)
+    ) as bar:
+        for start in range(0, len(x), rows):
+            part = slice(start, min(start + rows, len(x)))
+            yield part, x[part].to(dtype or compute_dtype(x))
+            bar.update(part.stop - part.start)
 
 
 def class_counts(data: FeatureSet) -> Int64[Tensor, " C"]:

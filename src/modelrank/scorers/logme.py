@@ -33,7 +33,7 @@ class _Spectrum:
     dimensions: int
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"})
+@scorer(tasks={"classification", "multilabel", "regression", "detection"}, streams=True)
 def logme(data: FeatureSet, *, iterations: int = 11, tolerance: float = 1e-2) -> Score:
     """Mean over the target columns of the maximal log evidence per sample.
 

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, class_counts, column_mean, gram, scatter
+from modelrank.scorers.linalg import Rows, chunks, class_counts, column_mean, gram, scatter
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
-Rows = Callable[[Tensor], Tensor]
+Prepare = Callable[[Tensor], Tensor]
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer(tasks={"classification", "detection"}, streams=True)
 def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     """Parts `rate` and `class_rate` (mean over classes), in nats; value: their difference."""
     _check(eps)
@@ -37,7 +37,7 @@ def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     return Score(parts["rate"] - parts["class_rate"], parts)
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer(tasks={"classification", "detection"}, streams=True)
 def transrate_normalised(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     """Parts `rz`, `rzy` (rates per dimension of the rank) and `rank`; value: rz - rzy."""
     _check(eps)
@@ -74,13 +74,13 @@ def _unit(rows: Tensor, least: float = 0.0) -> Tensor:
     return torch.where(length > least, rows / length, 0.0)
 
 
-def _class_rates(data: FeatureSet, prepare: Rows, eps: float) -> list[float]:
+def _class_rates(data: FeatureSet, prepare: Prepare, eps: float) -> list[float]:
     """Coding rate of each class, in order."""
     by_class = data.targets.argsort(stable=True).split(class_counts(data).tolist())
     return [_coding_rate(data.features, members, prepare, eps) for members in by_class]
 
 
-def _coding_rate(x: Tensor, members: Tensor, prepare: Rows, eps: float) -> float:
+def _coding_rate(x: Rows, members: Tensor, prepare: Prepare, eps: float) -> float:
     n, d = len(members), x.shape[1]
     if n <= d:
         rows = prepare(x[members].double())
