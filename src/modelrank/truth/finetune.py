@@ -17,8 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as images_to
+from torchvision.transforms.v2 import InterpolationMode, Resize
 
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.data.module import ImageDataModule
@@ -188,10 +187,8 @@ def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
     mode = InterpolationMode(preprocessing.interpolation)
 
     def shrunk(split: ImageSplit) -> ImageSplit:
-        images = [
-            np.asarray(images_to.resize(split[i][0], [preprocessing.resize], interpolation=mode))
-            for i in range(len(split))
-        ]
+        shrink = Resize(preprocessing.resize, mode)
+        images = [np.asarray(shrink(split[i][0])) for i in range(len(split))]
         return ImageSplit(images, split.targets, split.ids, groups=split.groups)
 
     return replace(data, splits={name: shrunk(split) for name, split in data.splits.items()})

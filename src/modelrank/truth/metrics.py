@@ -38,7 +38,7 @@ class ElevenPointMAP(MultilabelPrecisionRecallCurve):
     def __init__(self, labels: int) -> None:
         super().__init__(labels, validate_args=False)  # the checks refuse a single label
 
-    def compute(self) -> Tensor:
+    def compute(self) -> Tensor:  # type: ignore[override]  # one number instead of the curves
         probabilities, targets = dim_zero_cat(self.preds), dim_zero_cat(self.target)
         levels = torch.arange(11, device=targets.device) / 10
         values = []

@@ -33,10 +33,9 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
             f"the {protocol} accuracies on {dataset} were measured by different versions of the protocol "
             f"({models}); measure the older ones again with stage=finetune"
         )
-    per_seed = {
-        int(seed): dict(zip(group.model, group.accuracy, strict=True))
-        for seed, group in rows.groupby("seed", sort=True)
-    }
+    per_seed: dict[int, dict[str, float]] = {}
+    for seed, model, accuracy in sorted(zip(rows.seed, rows.model, rows.accuracy, strict=True)):
+        per_seed.setdefault(int(seed), {})[model] = float(accuracy)
     commits = ", ".join(sorted(set(rows.commit.dropna().astype(str)))) or "unknown"
     files = ", ".join(dict.fromkeys(rows.file))
     return Truth(
@@ -57,7 +56,7 @@ def published(path: str | Path, dataset: str, protocol: str, hub: str | None = N
     """
     table = published_rows(path)
     if hub is not None:
-        table = table[table.hub == hub]
+        table = table.loc[table.hub == hub]
     rows = _choose(table, dataset, protocol, ModelRankError, way_out="choose one of them, or go on with truth=none")
     return Truth(
         dataset=dataset,
@@ -69,7 +68,7 @@ def published(path: str | Path, dataset: str, protocol: str, hub: str | None = N
         mean_rank_elsewhere={
             model: rank
             for name in dict.fromkeys(rows.hub)
-            for model, rank in mean_rank_elsewhere(accuracies(table[table.hub == name], protocol), dataset).items()
+            for model, rank in mean_rank_elsewhere(accuracies(table.loc[table.hub == name], protocol), dataset).items()
         },
     )
 
@@ -100,7 +99,7 @@ def published_rows(path: str | Path) -> pd.DataFrame:
 
 def accuracies(rows: pd.DataFrame, protocol: str) -> dict[str, dict[str, float]]:
     """data set -> model -> mean accuracy of one protocol, of `measured_rows` or `published_rows` (one hub's)."""
-    chosen = rows[rows.protocol == protocol]
+    chosen = rows.loc[rows.protocol == protocol]
     return {
         str(dataset): group.groupby("model").accuracy.mean().to_dict()
         for dataset, group in chosen.groupby("dataset", sort=False)
@@ -133,7 +132,7 @@ def append_row(path: str | Path, row: Mapping[str, object]) -> None:
         if path.exists():  # everything as text: rewriting the file must not touch the digits of older rows
             old = pd.read_csv(path, dtype=str, keep_default_na=False)
             new = pd.concat([old, new], ignore_index=True).fillna("")
-            new = new[~new.duplicated(list(ROW), keep="last")].sort_values(list(ROW), kind="stable")
+            new = new.drop_duplicates(list(ROW), keep="last").sort_values(list(ROW), kind="stable")
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         new.to_csv(temporary, index=False, lineterminator="\n")
         temporary.replace(path)
@@ -151,28 +150,30 @@ def _read(path: Path, columns: Sequence[str], key: Sequence[str]) -> pd.DataFram
         raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
     if missing := [column for column in columns if column not in rows]:
         raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}")
-    bad = rows[~pd.to_numeric(rows.accuracy, errors="coerce").between(-np.inf if "r2" in set(rows.metric) else 0, 1)]
+    values = np.asarray(pd.to_numeric(rows["accuracy"], errors="coerce"), dtype=float)
+    lowest = np.where(rows["metric"] == "r2", -np.inf, 0.0)  # of the metrics only R^2 has values below 0
+    bad = rows.loc[~((values >= lowest) & (values <= 1))]
     if len(bad):
         first = bad.iloc[0]
         raise ModelRankError(
             f"{path}: {len(bad)} accuracies are missing or no fraction of 1, first {first.accuracy!r} of {first.model} "
             f"on {first.dataset}; mend or remove the row"
         )
-    if (twice := rows[rows.duplicated(list(key))]).shape[0]:
+    twice = rows.loc[rows.duplicated(list(key))]
+    if len(twice):
         first = ", ".join(str(twice.iloc[0][column]) for column in key)
         raise ModelRankError(f"{path}: {len(twice)} rows are there twice, first ({first}); keep one of them")
     return rows.assign(file=path.name)
 
 
-def _choose(
-    rows: pd.DataFrame, dataset: str, protocol: str, error: type[ModelRankError], way_out: str
-) -> pd.DataFrame:
-    chosen = rows[(rows.dataset == dataset) & (rows.protocol == protocol)]
+def _choose(rows: pd.DataFrame, dataset: str, protocol: str, error: type[ModelRankError], way_out: str) -> pd.DataFrame:
+    chosen = rows.loc[(rows.dataset == dataset) & (rows.protocol == protocol)]
     if chosen.empty:
         known = rows[["protocol", "dataset"]].drop_duplicates().groupby("protocol").dataset.apply(", ".join)
         listing = "; ".join(f"{name}: {datasets}" for name, datasets in known.items())
         raise error(f"no {protocol} accuracies on {dataset} (known are {listing or 'none'}); {way_out}")
-    if (twice := chosen[chosen.duplicated([c for c in ("model", "seed") if c in chosen])]).shape[0]:
+    twice = chosen.loc[chosen.duplicated([column for column in ("model", "seed") if column in chosen])]
+    if len(twice):
         raise ModelRankError(
             f"{twice.iloc[0].model} has two {protocol} accuracies on {dataset} in different hubs; name the hub"
         )
