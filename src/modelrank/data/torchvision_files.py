@@ -6,10 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import tempfile
-from collections.abc import Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from filelock import FileLock
 
 from modelrank.data.copies import Contents, Places
 from modelrank.data.images import ImageSplit
+from modelrank.packages import impatient
 from modelrank.types import MissingAsset, ModelRankError
 
 
@@ -40,21 +39,23 @@ class _Images:
 class TorchvisionCopy:
     """One of torchvision's data set classes, which know the files' format and check their MD5 where they have one.
 
-    dataset:  name of the class in torchvision.datasets.
+    dataset:  name of the class in torchvision.datasets, or a class of `benchmarks`.
     contains: a path inside the folder that tells that the copy is there (torchvision's own layout).
     splits:   split -> keyword arguments of the class, for example {train: {train: true}, test: {train: false}}.
     targets:  the attribute that lists the targets, so that no image is opened to know them.
     classes:  the attribute that lists the class names.
     download: whether to try torchvision's download, once, with `timeout` seconds of silence.
+    needs:    what else must lie there, in words for the user who puts it there.
     """
 
-    dataset: str
+    dataset: str | Callable[..., Any]
     contains: str
     splits: Mapping[str, Mapping[str, Any]]
     targets: str = "targets"
     classes: str = "classes"
     download: bool = True
     timeout: float = 5.0
+    needs: str = ""
     user_files: bool = True
 
     def present(self, places: Places) -> Path | None:
@@ -62,11 +63,11 @@ class TorchvisionCopy:
         return path if path.exists() else None
 
     def origin(self, places: Places) -> str | None:
-        return f"torchvision's download of {self.dataset}" if self.download else None
+        return f"torchvision's download of {self._name}" if self.download else None
 
     def wanted(self, places: Places) -> str:
         return (
-            f"put torchvision's {self.dataset} files into {places.own} (so that {self.contains} is there), "
+            f"put torchvision's {self._name} files into {places.own} (so that {self.contains} is there{self.needs}), "
             "or give another place: dataset.root=PATH"
         )
 
@@ -78,7 +79,7 @@ class TorchvisionCopy:
                 return
             with tempfile.TemporaryDirectory(dir=places.own, prefix=".download-") as scratch:
                 try:
-                    with _impatient(self.timeout):
+                    with impatient(self.timeout):
                         for split in self.splits:
                             self._dataset(scratch, split, download=True)
                 except (OSError, RuntimeError) as error:  # URLError is an OSError; MD5 mismatch a RuntimeError
@@ -93,33 +94,34 @@ class TorchvisionCopy:
         for name in self.splits:
             try:
                 dataset = self._dataset(places.own, name, download=False)
-            except (OSError, RuntimeError) as error:
-                raise ModelRankError(f"{places.own}: not torchvision's {self.dataset} files ({error})") from error
+            except (OSError, RuntimeError, ValueError, KeyError) as error:
+                raise ModelRankError(f"{places.own}: not torchvision's {self._name} files ({error})") from error
             classes = tuple(getattr(dataset, self.classes))
             targets = np.asarray(getattr(dataset, self.targets))
             targets = targets.astype(np.int64) if targets.ndim == 1 else targets
             splits[name] = ImageSplit(_Images(dataset), targets, [f"{name}/{i}" for i in range(len(targets))])
         return Contents(
-            splits, classes, f"torchvision's {self.dataset} files in {places.own}", self._identity(places.own)
+            splits, classes, f"torchvision's {self._name} files in {places.own}", self._identity(places.own)
         )
 
     def _dataset(self, root: str | Path, split: str, download: bool) -> Any:
-        return getattr(torchvision.datasets, self.dataset)(str(root), download=download, **self.splits[split])
+        return self._class(str(root), download=download, **self.splits[split])
+
+    @property
+    def _class(self) -> Callable[..., Any]:
+        return getattr(torchvision.datasets, self.dataset) if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._class, "func", self._class).__name__
+
+    def _rule(self) -> dict[str, dict[str, Any]]:
+        return {split: dict(arguments) for split, arguments in self.splits.items()}
 
     def _identity(self, root: Path) -> str:
-        """SHA-256 of relative paths, sizes and modification times of the files below the first part of `contains`."""
+        """SHA-256 of the split rule and of the paths, sizes and modification times of the files below the first part of
+        `contains`. The ids count images within a split, so without the rule two draws would look the same."""
         top = root / Path(self.contains).parts[0]
         stats = [(path, path.stat()) for path in sorted(top.rglob("*") if top.is_dir() else [top]) if path.is_file()]
         listing = [[str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-        return hashlib.sha256(json.dumps([self.dataset, listing]).encode()).hexdigest()
-
-
-@contextmanager
-def _impatient(seconds: float):
-    """torchvision's downloads have no time-out of their own and would hang where packets are dropped."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+        return hashlib.sha256(json.dumps([self._name, self._rule(), listing]).encode()).hexdigest()
