@@ -36,6 +36,7 @@ Need = Literal[
     "features", "targets", "logits", "boxes", "general", "parameters", "imagenet_accuracy", "mean_rank_elsewhere"
 ]
 Combine = Callable[[Mapping[str, Score]], dict[str, float]]
+OnSubsets = Callable[..., list[Score]]  # (data, row numbers of each subset, **hyperparameters)
 
 _DECOMPOSITION_FAILS = (torch.linalg.LinAlgError, np.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
 _FACTS = {
@@ -48,12 +49,14 @@ _FACTS = {
 @dataclass(frozen=True)
 class ScorerFacts:
     """What the machinery must know of a scorer. `combine` turns the scores of a whole hub into its final values;
-    one that `streams` passes over the rows of a feature file, the others are given all rows in memory."""
+    one that `streams` passes over the rows of a feature file, the others are given all rows in memory; `on_subsets`
+    scores many subsets of the rows for less than scoring each anew, see scorers/stability.py."""
 
     tasks: frozenset[Task]
     needs: frozenset[Need]
     combine: Combine | None = None
     streams: bool = False
+    on_subsets: OnSubsets | None = None
 
 
 @runtime_checkable
@@ -64,13 +67,18 @@ class Scorer(Protocol):
 
 
 def scorer(
-    *, tasks: set[Task], needs: set[Need] | None = None, combine: Combine | None = None, streams: bool = False
+    *,
+    tasks: set[Task],
+    needs: set[Need] | None = None,
+    combine: Combine | None = None,
+    streams: bool = False,
+    on_subsets: OnSubsets | None = None,
 ) -> Callable[[Callable[..., Score]], Scorer]:
     """Make a scorer of a function; `needs` is {"features", "targets"} where nothing else is said."""
     wanted = frozenset(needs) if needs is not None else frozenset[Need]({"features", "targets"})
     if unknown := (tasks - set(get_args(Task))) | (wanted - set(get_args(Need))):
         raise ValueError(f"unknown task or need: {sorted(unknown)}")
-    facts = ScorerFacts(frozenset(tasks), wanted, combine, streams)
+    facts = ScorerFacts(frozenset(tasks), wanted, combine, streams, on_subsets)
 
     def decorate(function: Callable[..., Score]) -> Scorer:
         name = function.__name__
@@ -101,6 +109,25 @@ def minmax(values: Mapping[str, float]) -> dict[str, float]:
     low, high = min(values.values()), max(values.values())
     span = high - low
     return {model: (value - low) / span if span > 0 else 0.0 for model, value in values.items()}
+
+
+def subset(data: FeatureSet, rows: Tensor, features: Tensor | None = None) -> FeatureSet:
+    """Some of the samples, with an empty memo; classes that are not among them leave no gap in the labels.
+
+    features: instead of these rows of `data.features`. General-domain features and facts stay.
+    """
+    rows = rows.to(data.targets.device)
+    targets = data.targets[rows]
+    if data.task in ("classification", "detection"):
+        targets = torch.unique(targets, return_inverse=True)[1]
+    return dataclasses.replace(
+        data,
+        features=data.features[rows] if features is None else features,
+        targets=targets,
+        logits=None if data.logits is None else data.logits[rows],
+        boxes=None if data.boxes is None else data.boxes[rows],
+        memo={},
+    )
 
 
 def facts_of(fn: Callable[..., Score]) -> ScorerFacts:

@@ -11,15 +11,14 @@ never formed: group g is the N x s block P_g, s = components / groups.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modelrank.scorers.contract import minmax, scorer
+from modelrank.scorers.contract import minmax, scorer, subset
 from modelrank.scorers.linalg import CHUNK_ELEMENTS, class_sums, pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
@@ -35,7 +34,39 @@ def combine(scores: Mapping[str, Score]) -> dict[str, float]:
     return {model: cls[model] + reg[model] for model in scores}
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, combine=combine, streams=True)
+def on_subsets(
+    data: FeatureSet,
+    subsets: Sequence[Tensor],
+    *,
+    components: int = 128,
+    solver: str = "randomised",
+    hard_fraction: float | None = None,
+    seed: int = 1919,
+    **settings: Any,
+) -> list[Score]:
+    """DISCO of each subset of the rows in the principal components of all rows: one decomposition for all subsets.
+
+    Centred anew, with the singular values, class means and priors that the subset has along these components. What is
+    left out is the turning of the components themselves. Cost per subset of n rows: n components C / groups.
+    """
+    z = pca(data, components, solver, seed).scores
+    scores = []
+    for rows in subsets:
+        part = subset(data, rows, features=z[rows])
+        if hard_fraction is not None:
+            part = _hardest(part, part.features, hard_fraction)
+        own = part.features - part.features.mean(0)
+        sigma = own.double().square().sum(0).sqrt()
+        scores.append(_judge(part, own, sigma, **settings))
+    return scores
+
+
+@scorer(
+    tasks={"classification", "multilabel", "regression", "detection"},
+    combine=combine,
+    streams=True,
+    on_subsets=on_subsets,
+)
 def disco(
     data: FeatureSet,
     *,
@@ -77,15 +108,37 @@ def disco(
     parts: `task` and `ratio` (one number a group), `singular_values`, `components`, `groups`.
     Cost: 4 N D (components + 10) + N C components; memory beyond the features N (components + 10).
     """
+    if hard_fraction is not None:
+        data = _hardest(data, pca(data, components, solver, seed).scores, hard_fraction)
+    found = pca(data, components, solver, seed)
+    return _judge(
+        data,
+        found.scores,
+        found.singular_values,
+        groups=groups,
+        covariance=covariance,
+        weighting=weighting,
+        rms_norm=rms_norm,
+        centre_targets=centre_targets,
+    )
+
+
+def _judge(
+    data: FeatureSet,
+    z: Float[Tensor, "N k"],
+    sigma: Float[Tensor, " k"],
+    *,
+    groups: int = 8,
+    covariance: Covariance = "identity",
+    weighting: str = "ratio",
+    rms_norm: float | None = None,
+    centre_targets: bool = False,
+) -> Score:
+    """The score from the component scores z and their norms sigma; `data` gives the targets."""
     if groups < 1:
         raise ValueError(f"groups must be at least 1, got {groups}")
-    if hard_fraction is not None:
-        data = _hard_examples(data, hard_fraction, components, solver, seed)
-    found = pca(data, components, solver, seed)
-    sigma = found.singular_values
     if not float(sigma.sum()) > 0:
         raise ScorerNotApplicable("disco: the features are the same for every sample")
-    z = found.scores
     scale = 1.0 if rms_norm is None else rms_norm / float(sigma.square().sum() / len(z)) ** 0.5
     blocks = torch.arange(len(sigma)).tensor_split(min(groups, len(sigma)))
     columns = [slice(int(block[0]), int(block[-1]) + 1) for block in blocks]
@@ -107,7 +160,7 @@ def disco(
     if data.task == "multilabel":
         task = [_balanced(z[:, g] * scale, data.targets, covariance) for g in columns]
         return Score(total(task), {"task": torch.tensor(task).double().numpy(), **parts})
-    task = [float(true_posterior(z[:, g] * scale, data.targets, covariance).mean()) for g in columns]
+    task = _group_posteriors(z, columns, scale, data.targets, covariance)
     parts["task"] = torch.tensor(task).double().numpy()
     if data.task == "classification":
         return Score(total(task), parts)
@@ -116,6 +169,25 @@ def disco(
     boxes = [_fit(z[:, g], sigma[g], data.boxes.double(), centre_targets, sigma[0]) for g in columns]
     parts |= {"cls": total(task), "reg": total(boxes), "task_reg": torch.tensor(boxes).double().numpy()}
     return Score(total(task) + total(boxes), parts)
+
+
+def _group_posteriors(
+    z: Float[Tensor, "N k"], columns: list[slice], scale: float, labels: Tensor, covariance: Covariance
+) -> list[float]:
+    """Mean posterior of the true class for each group."""
+    n, size, classes = len(z), columns[0].stop, int(labels.max()) + 1
+    small = n * classes * len(columns) <= CHUNK_ELEMENTS
+    if not (small and covariance == "identity" and size * len(columns) == z.shape[1]):
+        return [float(true_posterior(z[:, g] * scale, labels, covariance).mean()) for g in columns]
+    # Few samples: calls, not numbers, take the time, so that all groups go through one batched product.
+    z = z * scale
+    counts = torch.bincount(labels).double()
+    means = (class_sums(z.double(), labels, classes) / counts[:, None]).unflatten(1, (-1, size))  # C x G x s
+    bias = ((counts / n).log()[:, None] - means.square().sum(2) / 2).to(z.dtype)  # C x G
+    grouped = z.unflatten(1, (-1, size)).transpose(0, 1)  # G x N x s
+    logits = torch.baddbmm(bias.T[:, None], grouped, means.permute(1, 2, 0).to(z.dtype))
+    own = logits.gather(2, labels.expand(len(columns), n)[:, :, None]).squeeze(2)
+    return (own - logits.logsumexp(2)).exp().mean(1).tolist()
 
 
 def true_posterior(
@@ -193,22 +265,16 @@ def _fit(z: Tensor, sigma: Tensor, targets: Float[Tensor, "N K"], centre: bool, 
     return -float(b.square().sum() - fitted) / b.numel()
 
 
-def _hard_examples(data: FeatureSet, fraction: float, components: int, solver: str, seed: int) -> FeatureSet:
+def _hardest(data: FeatureSet, z: Float[Tensor, "N k"], fraction: float) -> FeatureSet:
+    """The samples of each class with the lowest posterior of it, by a discriminant analysis of the scores z."""
     if not 0 < fraction <= 1:
         raise ValueError(f"hard_fraction must be in (0, 1], got {fraction}")
     if data.task not in ("classification", "detection"):
         raise ScorerNotApplicable(f"disco: hard examples are told by their class, so not for {data.task}")
-    posterior = true_posterior(pca(data, components, solver, seed).scores, data.targets, "shared")
+    posterior = true_posterior(z, data.targets, "shared")
     keep = []
     for label in range(int(data.targets.max()) + 1):
         mine = (data.targets == label).nonzero().squeeze(1)
         most = max(1, round(fraction * len(mine)))
         keep.append(mine[posterior[mine].argsort(stable=True)[:most]])
-    rows = torch.cat(keep).sort().values
-    return dataclasses.replace(
-        data,
-        features=data.features[rows],
-        targets=data.targets[rows],
-        boxes=None if data.boxes is None else data.boxes[rows],
-        memo={},
-    )
+    return subset(data, torch.cat(keep).sort().values)
