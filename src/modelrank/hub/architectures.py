@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2
+from torchvision.models import mobilenet_v2, resnet50
 from torchvision.models.vgg import cfgs, make_layers
 
 
@@ -15,6 +15,13 @@ def mobilenet_v2_trunk() -> nn.Module:
     """torchvision's MobileNetV2 without its classifier: B x 1280."""
     model = mobilenet_v2()
     model.classifier = nn.Identity()  # type: ignore[assignment]
+    return model
+
+
+def resnet50_trunk() -> nn.Module:
+    """torchvision's ResNet-50 without its classifier: B x 2048."""
+    model = resnet50()
+    model.fc = nn.Identity()  # type: ignore[assignment]
     return model
 
 

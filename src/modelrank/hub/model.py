@@ -75,7 +75,9 @@ class PretrainedModel:
         """JSON-able content that decides the features: architecture, weights, preprocessing."""
         return {
             "architecture": described(self.architecture),
-            "weights": {"random": seed, "batch_norm": "one batch of noise"} if self.weights is None else self.weights.identity(),
+            "weights": {"random": seed, "batch_norm": "one batch of noise"}
+            if self.weights is None
+            else self.weights.identity(),
             "preprocessing": self.preprocessing.identity(),
         }
 

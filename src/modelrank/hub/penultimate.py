@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+
+from modelrank.types import ModelRankError
 
 
 def classifier(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d] | None:
@@ -13,12 +16,21 @@ def classifier(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d] | None:
 
     Image networks register their layers in the order of use, so the classifier is the last module that owns
     parameters, provided that it is a linear layer or a 1 x 1 convolution (SqueezeNet). A headless network ends in a
-    normalisation layer or in a larger convolution instead.
+    normalisation layer or in a larger convolution instead. Models of timm name their head, and it is looked for there
+    only. ModelRankError for several heads (distilled DeiT): each has features of its own.
     """
+    named = getattr(model, "get_classifier", None)
+    head = named() if inspect.ismethod(named) else model
+    if not isinstance(head, nn.Module):
+        raise ModelRankError(
+            f"{type(model).__name__} has {len(head)} heads, each with features of its own, so it has no one "
+            "penultimate layer; take a variant with one head (of DeiT, one that is not distilled)"
+        )
     owners = [(name, module) for name, module in model.named_modules() if any(True for _ in module.parameters(False))]
     if not owners:
         raise ValueError(f"{type(model).__name__} has no parameters, so it has no features either")
-    name, last = owners[-1]
+    inside = set(head.modules())
+    name, last = next(((name, module) for name, module in reversed(owners) if module in inside), ("", None))
     if isinstance(last, nn.Linear) or (isinstance(last, nn.Conv2d) and last.kernel_size == (1, 1)):
         return name, last
     return None

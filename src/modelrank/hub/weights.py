@@ -91,15 +91,7 @@ class PackageWeights:
         found = _joined({self._renamed(name): value for name, value in found.items()})
         if self.by_order and len(found) == len(shapes):
             found = dict(zip(shapes, found.values(), strict=True))
-        missing, extra = sorted(shapes.keys() - found.keys()), sorted(found.keys() - shapes.keys())
-        if missing or extra:
-            raise ModelRankError(
-                f"{where} does not fit the architecture: {len(found)} tensors for {len(shapes)}; "
-                f"missing {missing[:4]}, not wanted {extra[:4]}"
-            )
-        for name, shape in shapes.items():
-            if found[name].shape != shape:
-                raise ModelRankError(f"{where}: {name} is {list(found[name].shape)}, the model has {list(shape)}")
+        check_fit({name: value.shape for name, value in found.items()}, shapes, where)
         if self.bgr is not None:
             found[self.bgr] = found[self.bgr].flip(1)
         return {name: value.to(torch.float32).contiguous() for name, value in found.items()}
@@ -108,6 +100,19 @@ class PackageWeights:
         for pattern, new in self.rename.items():
             name = re.sub(pattern, new, name)
         return name
+
+
+def check_fit(found: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size], where: str) -> None:
+    """ModelRankError unless the tensors of a file are those of the architecture, by name and shape."""
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or extra:
+        raise ModelRankError(
+            f"{where} does not fit the architecture: {len(found)} tensors for {len(wanted)}; "
+            f"missing {missing[:4]}, not wanted {extra[:4]}"
+        )
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise ModelRankError(f"{where}: {name} is {list(found[name])}, the model has {list(shape)}")
 
 
 def _joined(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:

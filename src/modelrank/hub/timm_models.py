@@ -1,0 +1,137 @@
+"""Any model of timm with its published weights; timm's own configuration gives the preprocessing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub import try_to_load_from_cache
+from torch import nn
+
+from modelrank.hub.checkpoint_files import SUFFIXES, digest, read_checkpoint
+from modelrank.hub.model import PretrainedModel
+from modelrank.hub.preprocessing import Preprocessing
+from modelrank.packages import impatient
+from modelrank.types import Availability, MissingAsset, ModelRankError
+
+HF_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm looks for, in its order
+
+
+def pretrained(
+    model: str,
+    name: str | None = None,
+    folder: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    pretraining: str | None = None,
+    imagenet_accuracy: float | None = None,
+) -> PretrainedModel:
+    """One model of timm, `NAME` or `NAME.TAG`; `name`: its id in our results (default: `model`).
+
+    folder: where the user's own weight file may lie, as MODEL.safetensors, MODEL.pth or under its published name.
+    preprocessing: None for timm's own: the centre crop takes `crop_pct` of the image (other modes are not followed).
+    pretraining: words for the report; None for timm's tag.
+    """
+    try:
+        cfg = timm.get_pretrained_cfg(model, allow_unregistered=False) if timm.is_model(model) else None
+    except RuntimeError:  # the model is known, the tag is not
+        cfg = None
+    if cfg is None or not (cfg.hf_hub_id or cfg.url):
+        close = get_close_matches(model, timm.list_models(pretrained=True), 5)
+        raise ModelRankError(f"timm has no pre-trained model {model!r}; close names: {', '.join(close) or 'none'}")
+    return PretrainedModel(
+        name=name or model,
+        architecture=partial(timm.create_model, model, num_classes=cfg.num_classes),
+        weights=TimmWeights(
+            model, cfg.hf_hub_id, str(cfg.url) if cfg.url else None, folder, {"num_classes": cfg.num_classes}
+        ),
+        family=timm.models.model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2],
+        pretraining=pretraining or cfg.tag or "timm's default weights",
+        licence=cfg.license or "not stated by timm",
+        preprocessing=preprocessing or _published_preprocessing(cfg),
+        imagenet_accuracy=imagenet_accuracy,
+    )
+
+
+def _published_preprocessing(cfg: Any) -> Preprocessing:
+    size = cfg.input_size[-1]
+    return Preprocessing(
+        size=size,
+        resize=math.floor(size / cfg.crop_pct),
+        interpolation="bilinear" if cfg.interpolation == "bilinear" else "bicubic",
+        mean=cfg.mean,
+        std=cfg.std,
+    )
+
+
+def hub(names: Sequence[str], folder: str | None = None) -> dict[str, PretrainedModel]:
+    """`hub=timm 'hub.names=[resnet18.a1_in1k, vit_tiny*]'`: a name, a name with a tag, or a glob over all of them."""
+    found: dict[str, PretrainedModel] = {}
+    for given in names:
+        matched = timm.list_models(given, pretrained=True) if set(given) & set("*?[") else [given]
+        if not matched:
+            raise ModelRankError(f"hub.names: timm has no pre-trained model that matches {given!r}")
+        found |= {model: pretrained(model, folder=folder) for model in matched}
+    if not found:
+        raise ModelRankError("hub.names is empty: name models of timm, for example 'hub.names=[resnet18,vit_tiny*]'")
+    return found
+
+
+@dataclass(frozen=True)
+class TimmWeights:
+    """Weights of one timm model: the user's own file in `folder`, else what timm has cached or downloads."""
+
+    model: str
+    hf_hub_id: str | None
+    url: str | None
+    folder: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def availability(self, cache: Path, name: str) -> Availability:
+        if path := self._own() or self._cached():
+            return Availability("weights", name, "present", str(path))
+        return Availability("weights", name, "fetchable", f"timm's download from {self.hf_hub_id or self.url}")
+
+    def identity(self) -> dict[str, Any]:
+        """The user's own file by its content; timm's by its published place, which timm does not pin further."""
+        if own := self._own():
+            return {"timm": self.model, "sha256": digest(own)}
+        return {"timm": self.model, "hf_hub_id": self.hf_hub_id, "url": self.url}
+
+    def load_into(self, model: nn.Module, cache: Path) -> None:
+        """Through timm's own loader, which knows how each published file becomes a state of today's modules."""
+        own = self._own()
+        overlay = {"state_dict": read_checkpoint(own)} if own else None
+        try:
+            with impatient(), torch.random.fork_rng(devices=[]):
+                loaded = timm.create_model(self.model, pretrained=True, pretrained_cfg_overlay=overlay, **self.options)
+        except Exception as error:  # of the network (each client has its own errors), or of a file that does not fit
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            if own:
+                raise ModelRankError(f"{own} does not fit timm's {self.model}: {reason}") from error
+            place = f"{self.folder}/{self.model}.safetensors" if self.folder else "a folder named by hub.folder"
+            raise MissingAsset(
+                f"timm cannot get the weights of {self.model} from {self.hf_hub_id or self.url} ({reason}); "
+                f"put the file by hand at {place}"
+            ) from error
+        model.load_state_dict(loaded.state_dict())
+
+    def _own(self) -> Path | None:
+        if not self.folder:
+            return None
+        root = Path(self.folder).expanduser()
+        names = [f"{self.model}{suffix}" for suffix in SUFFIXES] + [Path(self.url).name if self.url else self.model]
+        return next((root / name for name in names if (root / name).is_file()), None)
+
+    def _cached(self) -> str | None:
+        if self.hf_hub_id:  # timm asks the Hugging Face hub first where it can
+            found = (try_to_load_from_cache(self.hf_hub_id, file) for file in HF_FILES)
+            return next((path for path in found if isinstance(path, str)), None)
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(self.url or "-").name
+        return str(path) if path.is_file() else None
