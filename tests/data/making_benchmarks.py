@@ -19,10 +19,7 @@ import torchvision.datasets
 from PIL import Image
 from scipy.io import savemat
 
-VOC = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
-    "sofa train tvmonitor"
-).split()
+from modelrank.data.benchmarks import VOC_CLASSES
 
 
 @dataclass
@@ -177,7 +174,7 @@ def voc2007(copy: Copy, patch: pytest.MonkeyPatch) -> None:
             there, also, hard = {i, (i + 3) % 20}, i, (i + 7) % 20  # `hard` has difficult objects only
             things = [(c, 0) for c in sorted(there)] + [(also, 1), (hard, 1)]
             xml = "".join(
-                f"<object><name>{VOC[c]}</name><difficult>{difficult}</difficult>"
+                f"<object><name>{VOC_CLASSES[c]}</name><difficult>{difficult}</difficult>"
                 "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object>"
                 for c, difficult in things
             )

@@ -108,7 +108,7 @@ def test_caltech_with_too_few_images_is_refused_by_name(tmp_path, monkeypatch):
     MAKERS["caltech101"](copy, monkeypatch)
     for path in sorted((tmp_path / "caltech101/101_ObjectCategories/thing_007").iterdir())[:5]:
         path.unlink()
-    with pytest.raises(ModelRankError, match="thing_007 holds 2[67] images"):
+    with pytest.raises(ModelRankError, match=r"thing_007 holds 2[67] images"):
         spec("caltech101", f"dataset.root={tmp_path}").load(tmp_path / "cache")
 
 

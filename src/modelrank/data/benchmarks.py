@@ -13,10 +13,12 @@ import numpy as np
 import torchvision.datasets
 from torchvision.datasets.folder import default_loader
 
+# fmt: off
 VOC_CLASSES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
-    "sofa train tvmonitor"
-).split()
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)
+# fmt: on
 
 
 class Caltech101(torchvision.datasets.Caltech101):
