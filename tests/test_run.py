@@ -51,7 +51,12 @@ def test_ranks_the_small_hub_and_leaves_rows(run, capsys):
     assert set(scores.status) == {"ok"}
     assert scores.query("scorer == 'disco'").score.between(0, 1).all()
     assert scores.seconds.gt(0).all()
+    disco = scores.query("scorer == 'disco'")
+    assert (disco.score_low < disco.score).all()
+    assert (disco.score < disco.score_high).all()
+    assert scores.query("scorer == 'logme'").score_low.isna().all()  # it has no cheap way and does not order the models
     printed = capsys.readouterr().out
+    assert "% of subsets of the images" in printed
     assert "mobilenet_v2_random" in printed
     assert (out / "report.html").exists()
 

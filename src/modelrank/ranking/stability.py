@@ -17,6 +17,10 @@ class Stability:
     high: Mapping[str, float]
     first_is_best: float
 
+    def interval(self, model: str) -> tuple[float | None, float | None]:
+        """(None, None) for a model without draws."""
+        return self.low.get(model), self.high.get(model)
+
 
 def stability(
     values: Mapping[str, float], draws: Mapping[str, Sequence[float]], *, factor: float = 1.0, level: float = 0.95

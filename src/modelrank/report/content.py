@@ -67,7 +67,7 @@ class Report:
     truth:   measured accuracies, or None (a practitioner's own data).
     context: what was done, all optional: `scored` (names of the scored splits), `n` (images scored), `source` (the copy
              of the data set that was taken), `licences` (name -> licence), `versions` (text), `config` (YAML text),
-             `command`, `commit`, `seconds`.
+             `command`, `commit`, `seconds`, `first_is_best` (on which share of subsets of the images it is).
     scorer:  the one that orders the models; by default the first in `scores`.
     """
 
@@ -155,7 +155,7 @@ class Report:
         first, tied = models[0], [row.model for row in models if row.rank == 1]
         if len(tied) > 1:
             return f"A tie: {', '.join(tied)}."
-        answer = f"Fine-tune {first.model} first."
+        answer = f"Fine-tune {first.model} first{self._chance()}."
         if math.isnan(first.accuracy):
             return answer
         best = max((row for row in models if not math.isnan(row.accuracy)), key=lambda row: row.accuracy)
@@ -165,6 +165,10 @@ class Report:
             f"{answer} Measured {self.metric}: {first.accuracy:.3f}, place {first.accuracy_rank:.0f}; "
             f"the best was {best.model} with {best.accuracy:.3f}."
         )
+
+    def _chance(self) -> str:
+        chance = self.context.get("first_is_best")
+        return "" if chance is None else f" (best by {self.scorer} on {100 * chance:.0f} % of subsets of the images)"
 
     def truth_line(self) -> str:
         if self.truth is None:

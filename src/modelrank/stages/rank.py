@@ -81,5 +81,6 @@ def _report(cfg: DictConfig, hub: ScoredHub, ranking: pd.DataFrame, truth: Truth
         "command": command(),
         "commit": commit(),
         "seconds": hub.rows.seconds.sum(),
+        "first_is_best": hub.first_is_best.get(main.scorer) if main else None,
     }
     return Report(hub.rows, ranking, parts, truth, context, scorer=main.scorer if main else "")

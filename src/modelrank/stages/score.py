@@ -15,6 +15,8 @@ from tqdm import tqdm
 from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.ranking.order import rank
+from modelrank.scorers.stability import Subscores
+from modelrank.stages import stability
 from modelrank.stages.extract import feature_sets
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.tracking import Tracker
@@ -25,11 +27,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScoredHub:
-    """rows: scores.csv; rankings: by scorer, those that have a value for at least one model; images: the data set."""
+    """rows: scores.csv; rankings: by scorer, those that have a value for at least one model; images: the data set;
+    first_is_best: by scorer, the chance that the model ranked first is best by score, where that was looked at."""
 
     rows: pd.DataFrame
     rankings: Mapping[str, Ranking]
     images: ImageData
+    first_is_best: Mapping[str, float]
 
 
 def score(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
@@ -43,6 +47,7 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
     """Extract (or read) the features of each model in turn and score them; a failure is a row, not the end."""
     scorers = build.scorers(cfg)
     outcomes: dict[str, dict[str, Score | Exception]] = {name: {} for name in scorers}
+    draws: dict[str, dict[str, Subscores]] = {name: {} for name in scorers}
     rows: list[dict[str, Any]] = []
     images: ImageData | None = None
     bar = tqdm(total=len(build.models(cfg)) * len(scorers), desc="scoring", unit="score", leave=False, delay=2)
@@ -51,15 +56,20 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
             features = _with_facts(features, model.name, mean_rank_elsewhere)
         for name, scorer in scorers.items():
             outcome = outcomes[name][model.name] = _outcome(scorer, features)
+            if isinstance(features, FeatureSet) and isinstance(outcome, Score):
+                draws[name] |= stability.draw(cfg, model.name, scorer, features, main=name == next(iter(scorers)))
             rows.append(run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(outcome, features))
             bar.update()
     bar.close()
     assert images is not None  # a hub has at least one model, see build.models
     rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
+    stable = {name: stability.judge(cfg, scorers[name], rankings[name], draws[name]) for name in scorers if draws[name]}
     for row in rows:
         row["score"] = rankings[row["scorer"]].scores[row["model"]].value if row["status"] == "ok" else None
+        interval = stable[row["scorer"]].interval(row["model"]) if row["scorer"] in stable else (None, None)
+        row["score_low"], row["score_high"] = interval
         row["protocol"] = cfg.protocol.name
-    return ScoredHub(pd.DataFrame(rows), rankings, images)
+    return ScoredHub(pd.DataFrame(rows), rankings, images, {name: s.first_is_best for name, s in stable.items()})
 
 
 def _scores(outcomes: Mapping[str, Score | Exception]) -> dict[str, Score]:
