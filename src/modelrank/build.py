@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from modelrank.data.spec import DatasetSpec
     from modelrank.hub.model import PretrainedModel
     from modelrank.tracking import Tracker
+
+
+def _made(spec: DictConfig) -> Any:
+    """The object of a config; what the user can mend is said in its own words, not wrapped in Hydra's."""
+    try:
+        return instantiate(spec)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ModelRankError):
+            raise error.__cause__ from None
+        raise
 
 
 def stage(cfg: DictConfig) -> Callable[[DictConfig, Tracker], Any]:
@@ -30,8 +41,8 @@ def tracker(cfg: DictConfig) -> Tracker:
 
 def models(cfg: DictConfig) -> dict[str, PretrainedModel]:
     """The models of the hub by name: those that it lists as YAMLs, then those that it finds by itself."""
-    listed = {name: instantiate(spec) for name, spec in cfg.get("models", {}).items()}
-    found = instantiate(cfg.hub.expand) if "expand" in cfg.hub else {}
+    listed = {name: _made(spec) for name, spec in cfg.get("models", {}).items()}
+    found = _made(cfg.hub.expand) if "expand" in cfg.hub else {}
     if not (listed or found):
         raise ModelRankError(f"hub={cfg.hub.name} holds no model; name some in its YAML or in hub.names")
     return listed | found
@@ -39,12 +50,12 @@ def models(cfg: DictConfig) -> dict[str, PretrainedModel]:
 
 def dataset(cfg: DictConfig) -> DatasetSpec:
     """The target data set."""
-    return instantiate(cfg.dataset)
+    return _made(cfg.dataset)
 
 
 def general_dataset(cfg: DictConfig) -> DatasetSpec:
     """General-domain images (`dataset@general=NAME`)."""
-    return instantiate(cfg.general)
+    return _made(cfg.general)
 
 
 def scorers(cfg: DictConfig) -> dict[str, Callable[..., Any]]:

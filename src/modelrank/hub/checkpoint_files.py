@@ -8,7 +8,6 @@ import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ class CheckpointFile:
     def availability(self, cache: Path, name: str) -> Availability:
         if self._path.is_file():
             return Availability("weights", name, "present", str(self._path))
-        return Availability("weights", name, "missing", f"{self._path}{self._from}")
+        return Availability("weights", name, "missing", f"put the file at {self._path}{self._from}")
 
     def load_into(self, model: nn.Module, cache: Path) -> None:
         """Put the file's tensors into `model`, all of them and nothing else.
@@ -125,13 +124,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits; read again only when its size or time changed."""
-    stat = path.stat()
-    return _digest(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache
-def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a file, 64 hex digits; reads all of it, about a second per GB."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import torchvision.models
 from filelock import FileLock
 from torch import nn
 
-from modelrank.hub.checkpoint_files import read_checkpoint
+from modelrank.hub.checkpoint_files import digest, read_checkpoint
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.packages import impatient
@@ -107,9 +106,7 @@ class TorchvisionWeights:
     def load_into(self, model: nn.Module, cache: Path) -> None:
         """MissingAsset when the file is neither here nor to be had, ModelRankError when it is not the published one."""
         path = self._present() or self._fetched()
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if not found.startswith(self._hash):
+        if not (found := digest(path)).startswith(self._hash):
             raise ModelRankError(f"{path}: its sha256 is {found}, published is {self._hash}...; remove or replace it")
         state = read_checkpoint(path)
         renamed = OrderedDict(

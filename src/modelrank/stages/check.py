@@ -17,7 +17,7 @@ def check(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     """Print and write assets.csv: kind, name, state (present | fetchable | missing), where."""
     rows = pd.DataFrame([vars(asset) for asset in assets(cfg)])
     rows.to_csv(Path(cfg.paths.run) / "assets.csv", index=False)
-    terminal.rows(rows, f"{cfg.hub.name} on {cfg.dataset.name}: {dict(rows.state.value_counts())}")
+    terminal.rows(rows, f"{cfg.hub.name} on {cfg.dataset.name}: {rows.state.value_counts().to_dict()}")
     return rows
 
 
@@ -25,7 +25,7 @@ def require(cfg: DictConfig) -> None:
     """Raise one `MissingAsset` that names everything missing, before any work starts."""
     missing = [asset for asset in assets(cfg) if asset.state == "missing"]
     if missing:
-        lines = "; ".join(f"the {asset.kind} of {asset.name} (put them at {asset.where})" for asset in missing)
+        lines = "; ".join(f"the {asset.kind} of {asset.name} ({asset.where})" for asset in missing)
         raise MissingAsset(f"missing: {lines}. `python run.py stage=check` lists every asset.")
 
 
