@@ -1,0 +1,322 @@
+"""What the scorers cost: seconds as ratios to a stated yardstick measured or cited, and memory beyond the features.
+
+    python experiments/benchmarks/scorers.py              # everything in memory, under 6 minutes on 2 quiet cores
+    python experiments/benchmarks/scorers.py --stream     # the streaming part alone, 100 000 rows (--rows N)
+    python experiments/benchmarks/scorers.py --stream --full     # 1 000 000 x 2048 float16: 4 GB in --folder
+    python experiments/benchmarks/scorers.py --quick      # a smoke run of all parts; its numbers mean nothing
+
+Writes scorers.csv (or streaming.csv) and the same name with .json, the machine, into --out. Each measurement is a
+process of its own, so that its peak memory is its own. Numbers count only on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import modelrank
+from modelrank.api import conf_dir
+from modelrank.features.file import FeatureFile
+from modelrank.provenance import commit, versions
+from modelrank.scorers.contract import facts_of
+from modelrank.types import FeatureSet
+
+# The authors' code on one thread at N = 10 000, D = 1024, C = 100, seconds.
+REFERENCE = {
+    "disco": 36.5, "logme": 3.2, "sfda": 4.9, "nleep": 47.0, "parc": 32.0, "transrate": 3.8,
+    "transrate_normalised": 78.0, "gbc": 8.5, "pactran_gaussian": 10.0, "ped": 5.7, "hscore_shrinkage": 4.0,
+    "hscore": 0.8, "lfc": 5.0, "ncti": 0.5, "etran_lda": 2.1,
+}  # fmt: skip
+STREAMED = ("disco", "logme", "hscore", "hscore_shrinkage", "sfda", "gbc", "transrate", "ncc")
+NO_FEATURES = {"static_order", "imagenet_accuracy", "parameters"}
+
+
+def problem(n: int, d: int, classes: int, seed: int = 0) -> FeatureSet:
+    """Rectified, correlated features whose classes overlap, as penultimate features are; logits of 1000 classes."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randperm(n, generator=draw) % classes
+    mixing = torch.randn(64, d, generator=draw) / 8
+    centres = torch.randn(classes, 64, generator=draw)
+    x = torch.empty(n, d)
+    for part in torch.arange(n).split(10_000):
+        latent = centres[labels[part]] + 1.5 * torch.randn(len(part), 64, generator=draw)
+        x[part] = torch.addmm(torch.randn(len(part), d, generator=draw), latent, mixing, beta=0.3).relu_()
+    logits = torch.randn(classes, 1000, generator=draw)[labels] + torch.randn(n, 1000, generator=draw)
+    facts = {"parameters": 1e6, "imagenet_accuracy": 0.7, "mean_rank_elsewhere": 2.0}
+    return FeatureSet(x, labels, logits=logits, general=x[:1000].flip(1).contiguous(), facts=facts)
+
+
+def scorers() -> dict[str, Callable[..., Any]]:
+    """Every single scorer of conf/scorer that is for classification and looks at images."""
+    from hydra import compose, initialize_config_dir
+
+    from modelrank import build
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        every = build.scorers(compose("config", ["scorer=all"]))
+    return {n: s for n, s in every.items() if "classification" in facts_of(s).tasks and n not in NO_FEATURES}
+
+
+class Peak:
+    """Resident memory above that at the start, in bytes, looked at each 5 ms (ru_maxrss would hold the set-up's)."""
+
+    def __enter__(self) -> Peak:
+        self.start, self.most, self.done = resident(), 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.005):
+            self.most = max(self.most, resident())
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+        self.beyond = max(self.most, resident()) - self.start
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def timed(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def alone(job: Callable[..., Any], threads: int, *arguments: Any) -> Any:
+    """`job(*arguments)` in a fresh process with so many threads."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_prepared, job, threads, arguments).result()
+
+
+def _prepared(job: Callable[..., Any], threads: int, arguments: tuple) -> Any:
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore")
+    return job(*arguments)
+
+
+def row(what: str, value: float, bar: float | None, unit: str, **more: Any) -> dict[str, Any]:
+    line = {"what": what, "value": round(value, 4), "bar": bar, "unit": unit, **more}
+    met = "" if bar is None else "  ok" if value <= bar else "  NOT MET"
+    print(f"{what:58s} {value:10.3f} {unit:28s}{f'bar {bar:g}' if bar is not None else '':10s}{met}", flush=True)
+    return line
+
+
+def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float, float]:
+    """Seconds of disco, of the four products N x D x 138 that a randomised PCA needs, and bytes beyond the features."""
+    data, disco = problem(n, d, classes), scorers()["disco"]
+    thin, tall = torch.randn(d, 138), torch.randn(n, 138)
+
+    def products() -> None:
+        for _ in range(2):
+            data.features @ thin
+            data.features.T @ tall
+
+    def score() -> float:
+        data.memo.clear()
+        return timed(lambda: disco(data))
+
+    products()
+    score()
+    pairs = [(score(), timed(products)) for _ in range(5)]  # side by side, so that both see the same machine
+    data.memo.clear()
+    with Peak() as peak:
+        disco(data)
+    return min(a for a, _ in pairs), min(b for _, b in pairs), peak.beyond
+
+
+def disco_alone(n: int, d: int, classes: int) -> tuple[float, float]:
+    data, disco = problem(n, d, classes), scorers()["disco"]
+    disco(problem(500, d, 5))  # libraries loaded
+    with Peak() as peak:
+        seconds = timed(lambda: disco(data))
+    return seconds, peak.beyond
+
+
+def one_by_one(n: int, d: int, classes: int) -> dict[str, float]:
+    data, seconds = problem(n, d, classes), {}
+    for name, scorer in scorers().items():
+        data.memo.clear()
+        seconds[name] = timed(lambda scorer=scorer: scorer(data))
+    return seconds
+
+
+def one_pass(n: int, d: int, classes: int) -> float:
+    """Seconds of the whole set on one feature set, whose memo they share."""
+    data, every = problem(n, d, classes), scorers()
+    return timed(lambda: [scorer(data) for scorer in every.values()])
+
+
+def on_gpu(n: int, d: int, classes: int) -> dict[str, tuple[float, float]]:
+    data = problem(n, d, classes)
+    arrays = ("features", "targets", "logits", "general")
+    there = FeatureSet(**{array: getattr(data, array).cuda() for array in arrays}, facts=data.facts)
+    found = {}
+    for name, scorer in scorers().items():
+        seconds = []
+        for one in (data, there):
+            one.memo.clear()
+            scorer(one)
+            one.memo.clear()
+            seconds.append(scorer(one).seconds)  # a scorer waits for the device before it stops its watch
+        found[name] = (seconds[0], seconds[1])
+    return found
+
+
+def write_features(path: Path, n: int, d: int, classes: int, seed: int = 0) -> np.ndarray:
+    """An n x d float16 .npy, written by blocks; the labels."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, n)
+    mixing, centres = random.normal(size=(64, d)).astype("f4") / 8, random.normal(size=(classes, 64)).astype("f4")
+    file = np.lib.format.open_memmap(path, "w+", "<f2", (n, d))
+    for start in range(0, n, 10_000):
+        part = slice(start, min(start + 10_000, n))
+        latent = centres[labels[part]] + 1.5 * random.standard_normal((part.stop - start, 64), dtype="f4")
+        noise = 0.3 * random.standard_normal((part.stop - start, d), dtype="f4")
+        file[part] = np.maximum(latent @ mixing + noise, 0)
+        file.flush()
+    return labels
+
+
+def stream(name: str, path: str, labels: np.ndarray) -> tuple[float, float, int]:
+    """Value, seconds and peak resident bytes (the interpreter and its libraries included) of a scorer on a file."""
+    start = time.perf_counter()
+    value = modelrank.score(name, path, labels).value
+    return value, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def passes(names: Sequence[str], path: str, labels: np.ndarray) -> list[float]:
+    """For each scorer how many times each row is read, the check for NaN included."""
+    read, rows = FeatureFile.__getitem__, 0
+
+    def counted(file: FeatureFile, wanted: Any) -> torch.Tensor:
+        nonlocal rows
+        found = read(file, wanted)
+        rows += len(found)
+        return found
+
+    FeatureFile.__getitem__ = counted
+    totals = [0]
+    for name in names:
+        modelrank.score(name, path, labels)
+        totals.append(rows)
+    return (np.diff(totals) / len(labels)).tolist()
+
+
+def in_memory(names: Sequence[str], path: str, labels: np.ndarray) -> list[float]:
+    return [modelrank.score(name, np.load(path), labels).value for name in names]
+
+
+def measure_in_memory(quick: bool) -> list[dict[str, Any]]:
+    small, shape, large = (600, 64, 5), (10_000, 2048, 100), (50_000, 2048, 397)
+    rows = []
+    n, d, classes = small if quick else shape
+    own, yardstick, beyond = alone(disco_against_products, 2, n, d, classes)
+    label = f"disco N={n} D={d} C={classes}, 2 threads"
+    rows.append(row(label, own / yardstick, 1.5, "x four products", seconds=own, yardstick=yardstick))
+    rows.append(row(f"{label}: memory beyond the features", beyond / (n * 4), 200, "x N float32", bytes=beyond))
+    n, d, classes = small if quick else large
+    seconds, beyond = alone(disco_alone, 2, n, d, classes)
+    rows.append(row(f"disco N={n} D={d} C={classes}, 2 threads", seconds, 6.0, "s", seconds=seconds))
+    rows.append(row(f"disco N={n} D={d} C={classes}: memory", beyond / 1e9, 1.0, "GB beyond features", bytes=beyond))
+    n, d, classes = small if quick else (10_000, 1024, 100)
+    singles = alone(one_by_one, 1, n, d, classes)
+    for name, seconds in singles.items():
+        label, reference = f"{name} N={n} D={d} C={classes}, 1 thread", REFERENCE.get(name)
+        if reference is None:
+            rows.append(row(label, seconds, None, "s (no reference)", seconds=seconds))
+        else:
+            rows.append(row(label, seconds / reference, 1.0, f"x reference {reference:g} s", seconds=seconds))
+    together = alone(one_pass, 1, n, d, classes)
+    slowest = sorted(singles, key=singles.__getitem__)[-3:]
+    three = sum(singles[name] for name in slowest)
+    label = f"all {len(singles)} on one feature set"
+    rows.append(row(label, together / three, 1.5, f"x {' + '.join(slowest)}", seconds=together, yardstick=three))
+    if torch.cuda.is_available():
+        for name, (cpu, gpu) in alone(on_gpu, 2, n, d, classes).items():
+            rows.append(row(f"{name}: CUDA against CPU with 2 threads", gpu / cpu, None, "x", seconds=gpu))
+    return rows
+
+
+def measure_streaming(
+    n: int, d: int, classes: int, folder: Path, compare: bool, names: Sequence[str] = STREAMED
+) -> list[dict[str, Any]]:
+    """compare: also in memory, for the same value; leave it out where the array does not fit."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        path, sample = Path(temporary, "features.npy"), Path(temporary, "sample.npy")
+        labels = write_features(path, n, d, classes)
+        few = min(n, max(5 * d // 2, 1000))
+        np.save(sample, np.load(path, mmap_mode="r")[:few])
+        times = alone(passes, 2, names, str(sample), labels[:few])
+        whole = alone(in_memory, 2, names, str(path), labels) if compare else []
+        for i, name in enumerate(names):
+            value, seconds, most = alone(stream, 2, name, str(path), labels)
+            facts = {"seconds": seconds, "passes": times[i], "rows_per_second": n / seconds, "score": value}
+            rows.append(row(f"{name} from a file of {n} x {d}: peak resident", most / 1e9, 1.5, "GB", **facts))
+            if compare:
+                rows.append(row(f"{name}: against in memory", abs(value / whole[i] - 1), 1e-4, "relative"))
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gb": round(resource.getpagesize() * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "load_before": os.getloadavg()[0],
+        "system": platform.platform(),
+        "versions": versions(),
+        "commit": commit(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, both parts")
+    parser.add_argument("--stream", action="store_true", help="the streaming part instead of the one in memory")
+    parser.add_argument("--full", action="store_true", help="streaming: 1 000 000 rows, not compared with in memory")
+    parser.add_argument("--rows", type=int, default=100_000, help="streaming: rows of 2048 columns")
+    parser.add_argument("--folder", type=Path, default=None, help="where the streamed file is made (it is removed)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    given = parser.parse_args()
+    facts, results = machine(), {}
+    if given.quick or not given.stream:
+        results["scorers"] = measure_in_memory(given.quick)
+    if given.quick:
+        results["streaming"] = measure_streaming(3000, 64, 10, given.folder, compare=True, names=("disco", "ncc"))
+    elif given.stream:
+        n = 1_000_000 if given.full else given.rows
+        results["streaming"] = measure_streaming(n, 2048, 100, given.folder, compare=not given.full)
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name, rows in results.items():
+        pd.DataFrame(rows).to_csv(given.out / f"{name}.csv", index=False)
+        (given.out / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
