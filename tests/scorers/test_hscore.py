@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from tests.scorers.golden import CASES, expected, features
@@ -16,3 +17,17 @@ def test_with_few_samples_it_says_that_it_says_nothing():
     with pytest.warns(UserWarning, match="20 samples of 50 dimensions"):
         value = hscore(FeatureSet(x, torch.arange(20) % 4)).value
     assert value == pytest.approx(3)
+
+
+def test_factorised_and_decomposed_agree():
+    """A direction of almost no variance is told apart from none, whichever way the inverse is formed."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 5
+    x = rng.normal(size=(400, 20)) + rng.normal(size=(5, 20))[labels]
+    full = np.cov(x.T, bias=True)
+    means = np.stack([x[labels == c].mean(0) for c in range(5)])
+    between = np.cov(means.T, bias=True)
+    wanted = np.trace(np.linalg.pinv(full) @ between)
+    assert hscore(FeatureSet(torch.tensor(x), torch.tensor(labels))).value == pytest.approx(wanted, rel=1e-9)
+    doubled = np.c_[x, x[:, :3]]  # singular: the eigenvectors are needed, and say the same
+    assert hscore(FeatureSet(torch.tensor(doubled), torch.tensor(labels))).value == pytest.approx(wanted, rel=1e-6)

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modelrank.scorers.contract import minmax, scorer, subset
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, class_sums, pca
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 Covariance = Literal["identity", "shared", "diagonal", "per_class"]
@@ -196,7 +196,9 @@ def true_posterior(
     """Posterior of each sample's own class under Gaussian classes with priors N_c / N; labels 0..C-1, none empty."""
     n = len(z)
     counts = torch.bincount(labels).double()
-    sums = class_sums(z.double(), labels, len(counts))
+    sums = z.new_zeros(len(counts), z.shape[1], dtype=torch.float64)
+    for part, rows in chunks(z, torch.float64):
+        sums += class_sums(rows, labels[part], len(counts))
     means = sums / counts[:, None]
     prior = (counts / n).log()
     if covariance in ("shared", "diagonal"):
