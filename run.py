@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> None:
         log.info("done already, skipped (skip_done=true)")
         return
     try:
-        build.refuse_unsafe_combinations(cfg, sweeping=sweeping)
+        build.refuse_impossible(cfg, sweeping=sweeping)
         with build.tracker(cfg) as tracker:
             build.stage(cfg)(cfg, tracker)
     except Exception as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +98,14 @@ def test_missing_images_stop_the_run_with_one_sentence(tmp_path):
     )
     assert done.returncode == 1
     assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_is_said_at_once(tmp_path):
+    done = terminal("trainer=gpu", f"hydra.run.dir={tmp_path}", "logger=none")
+    assert done.returncode == 1
+    assert "trainer=cpu" in done.stderr
     assert "Traceback" not in done.stderr
 
 

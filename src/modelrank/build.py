@@ -78,11 +78,19 @@ def trainer(cfg: DictConfig) -> Callable[..., Any]:
     return partial(instantiate, cfg.trainer)
 
 
-def refuse_unsafe_combinations(cfg: DictConfig, *, sweeping: bool) -> None:
-    """Under DDP every further rank runs this command again, so in a sweep each would run the whole sweep."""
+def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
+    """Say at once what could only fail later, model by model: no GPU, or a sweep under DDP.
+
+    Under DDP every further rank runs this command again, so in a sweep each would run the whole sweep.
+    """
     if sweeping and "ddp" in str(cfg.trainer.get("strategy", "")):
         raise ModelRankError(
             "trainer=ddp cannot be swept with -m: each rank would run the whole sweep again. "
             "Either sweep with one job per GPU (trainer=gpu hydra/launcher=joblib or submitit_slurm), "
             "or run the configurations one by one without -m."
         )
+    if cfg.trainer.get("accelerator") == "gpu":
+        import torch
+
+        if not torch.accelerator.is_available():
+            raise ModelRankError("trainer.accelerator=gpu, but torch sees no GPU on this machine; use trainer=cpu")
