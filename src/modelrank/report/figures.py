@@ -45,7 +45,7 @@ def write(report: Report, folder: Path) -> dict[str, Path]:
             figure = draw(report)
             if figure is not None:
                 written[name] = folder / f"{name}.png"
-                figure.savefig(written[name], dpi=160, facecolor="white")
+                figure.savefig(written[name], dpi=120, facecolor="white")
     return written
 
 
