@@ -106,7 +106,9 @@ def null_level(n: int, *, draws: int = 50_000, quantile: float = 0.95, seed: int
 
 
 def ceiling(truth: Truth) -> float:
-    """Mean tau_w between the accuracies of two seeds, over all pairs of seeds: no scorer can be expected to do better.
+    """Mean tau_w between the accuracies of two seeds, over all pairs of seeds.
+
+    No scorer can be expected to agree better with a single seed; the mean over seeds is less noisy than that.
 
     NaN where fewer than two seeds share 3 models with differing accuracies.
     """

@@ -183,8 +183,8 @@ class Report:
             n = max(row.n_models for row in rows)
             lines.append(f"Random scores exceed tau_w {levels['null']:.2f} in 5 % of cases with {n} models.")
         if "ceiling" in levels:
-            agree = f"Two seeds of the truth agree at tau_w {levels['ceiling']:.2f}"
-            lines.append(f"{agree}: about what a perfect scorer could reach.")
+            agree = f"Two seeds of the truth agree with each other at tau_w {levels['ceiling']:.2f}"
+            lines.append(f"{agree}; the truth here is the mean over seeds, which is less noisy.")
         return lines + [f"{row.scorer}: {row.note}." for row in rows if row.note]
 
 
