@@ -29,11 +29,14 @@ def test_value_is_spearmans_with_true_ties(case):
 
 def test_where_the_published_code_differs(case):
     """The entry itself cannot be met: its label distances carry rounding errors (0 and 1.1e-16 inside a class), which
-    order pairs of the same class by class number. With these errors left in, scipy gives the entry; without, ours."""
+    order pairs of the same class by class number. With these errors left in, scipy gives the entry; without, ours.
+
+    How they fall depends on the matrix product of numpy: with one thread the entry is met to 1e-6, with two to 4e-5.
+    """
     name, between, labels = case
     reference = expected(name, "parc")["value"]
     assert len(np.unique(labels)) > 2
-    assert 100 * stats.spearmanr(between, labels).statistic == pytest.approx(reference, rel=1e-6)
+    assert 100 * stats.spearmanr(between, labels).statistic == pytest.approx(reference, rel=1e-4)
     assert parc(features(name)).value == pytest.approx(reference, rel=0.02)
 
 
