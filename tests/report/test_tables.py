@@ -78,3 +78,14 @@ def test_rows_that_are_no_ranking_say_what_is_missing():
         tables.pivots(pd.DataFrame({"hub": ["h"], "protocol": ["p"], "dataset": ["d"]}))
     with pytest.raises(ModelRankError, match="every job"):
         tables.pivots(RANKING.assign(scorer=None))
+
+
+def test_a_data_set_without_any_value_is_left_out():
+    rows = pd.DataFrame(
+        [
+            {"hub": "h", "protocol": "p", "scorer": "disco", "dataset": dataset, "tau_w": value}
+            for dataset, value in {"a": 0.2, "b": 0.4, "unmeasured": float("nan")}.items()
+        ]
+    )
+    (table,) = tables.pivots(rows).values()
+    assert table.loc["disco"].to_dict() == {"a": 0.2, "b": 0.4, "average": pytest.approx(0.3)}

@@ -45,7 +45,8 @@ def write(rows: pd.DataFrame, folder: Path, *, value: str = "tau_w", digits: int
 def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd.DataFrame]:
     """(hub, protocol) -> table of `value`: scorers in order of first appearance x data sets, then their average.
 
-    Several rows of one cell (seeds) are averaged; rows of failed jobs, which name no scorer, are left out. A scorer
+    Several rows of one cell (seeds) are averaged; rows of failed jobs, which name no scorer, and data sets without any
+    value (nothing measured on them) are left out. A scorer
     that lacks a data set has no average: means over different data sets are not to be compared.
     Raises ModelRankError where the rows are not those of a ranking.
     """
@@ -63,7 +64,7 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
         group = rows[(rows["hub"] == hub) & (rows["protocol"] == protocol)]
         table = group.pivot_table(value, "scorer", "dataset", aggfunc="mean", dropna=False, sort=False)
         table = table.reindex(index=list(dict.fromkeys(group["scorer"])), columns=list(dict.fromkeys(group["dataset"])))
-        table = table.rename_axis(index="scorer", columns=None)
+        table = table.dropna(axis=1, how="all").rename_axis(index="scorer", columns=None)
         if table.shape[1] > 1:
             table[AVERAGE] = table.mean(axis=1, skipna=False)
         tables[str(hub), str(protocol)] = table
