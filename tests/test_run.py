@@ -92,6 +92,13 @@ def test_check_lists_assets_and_fetches_nothing(tmp_path):
     assert not (tmp_path / "cache" / "packages").exists()
 
 
+def test_a_value_that_must_be_given_is_named(tmp_path):
+    done = terminal("dataset=folder", f"hydra.run.dir={tmp_path}/out")
+    assert done.returncode == 1
+    assert "dataset.root=" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_missing_images_stop_the_run_with_one_sentence(tmp_path):
     done = terminal(
         "dataset=folder", f"dataset.root={tmp_path}/nowhere", f"hydra.run.dir={tmp_path}/out", "logger=none"
@@ -158,3 +165,12 @@ def test_wandb_leaves_a_finished_offline_run(run):
     out = run(*QUICK, "logger=wandb", "scorer=parameters", "truth=none")
     assert len(list(out.glob("wandb/offline-run-*/run-*.wandb"))) == 1
     assert list(out.glob("wandb/offline-run-*/files/media/table/*.json"))
+
+
+@pytest.mark.registry
+def test_accuracies_of_other_images_are_told_apart(run, tmp_path, capsys):
+    shipped = pd.read_csv(ROOT / "experiments" / "truth" / "measured.csv")
+    accuracies = shipped[(shipped.dataset == "cifar10") & (shipped.seed == 0)].assign(dataset="digits")
+    accuracies.to_csv(tmp_path / "measured.csv", index=False)
+    run(*QUICK, "scorer=parameters", f"truth.paths=[{tmp_path}/measured.csv]")
+    assert "another copy or choice of its images" in capsys.readouterr().out

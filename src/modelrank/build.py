@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from modelrank.types import ModelRankError
 
@@ -79,10 +79,12 @@ def trainer(cfg: DictConfig) -> Callable[..., Any]:
 
 
 def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
-    """Say at once what could only fail later, model by model: no GPU, or a sweep under DDP.
+    """Say at once what could only fail later: a value that must be given, no GPU, a sweep under DDP.
 
     Under DDP every further rank runs this command again, so in a sweep each would run the whole sweep.
     """
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ModelRankError(f"no value for {', '.join(missing)}; give it on the command line: {missing[0]}=...")
     if sweeping and "ddp" in str(cfg.trainer.get("strategy", "")):
         raise ModelRankError(
             "trainer=ddp cannot be swept with -m: each rank would run the whole sweep again. "

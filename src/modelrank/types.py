@@ -88,6 +88,7 @@ class Truth:
     per_seed: Mapping[int, Mapping[str, float]]  # seed -> model -> accuracy; empty where only the mean is known
     source: str  # a CSV path and its commit, or a publication
     mean_rank_elsewhere: Mapping[str, float] = field(default_factory=dict)  # model -> mean rank on the other data sets
+    fingerprints: frozenset[str] = frozenset()  # of the images that were learnt from, 12 digits; empty where unknown
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     """
     truth = _truth(cfg)  # before the work: a table that cannot be read is said at once
     hub = score_hub(cfg, truth.mean_rank_elsewhere if truth else {})
+    if truth and truth.fingerprints and hub.images.fingerprint[:12] not in truth.fingerprints:
+        log.warning(
+            "the accuracies on %s were measured on another copy or choice of its images than the one scored; "
+            "images of your own need a name of their own (dataset.name=...)",
+            hub.images.name,
+        )
     finish(cfg, tracker, "scores", hub.rows)
     rows = [_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else []
     ranking = pd.DataFrame(rows)
