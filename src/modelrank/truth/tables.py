@@ -45,7 +45,7 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
         accuracy=rows.groupby("model").accuracy.mean().to_dict(),
         per_seed=per_seed,
         source=f"{files}, measured at commit {commits}",
-        fingerprints=frozenset(map(str, rows.get("data_fingerprint", []))),
+        fingerprints=frozenset(rows["data_fingerprint"].astype(str)) if "data_fingerprint" in rows else frozenset(),
         mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table, protocol), dataset),
     )
 
