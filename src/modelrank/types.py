@@ -43,6 +43,22 @@ class Availability:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """The objects of one image, marked by hand or found by a detector.
+
+    corners: n x 4 float32, (left, top, right, bottom) in pixels of the image as `ImageSplit` gives it; the origin is
+             the top left corner of its top left pixel, so a box over the whole of a W x H image is (0, 0, W, H).
+             n may be 0.
+    labels:  n int64, positions in the data set's `classes`.
+    scores:  n float32 in 0..1, of found boxes; None for those marked by hand.
+    """
+
+    corners: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class FeatureSet:
     """What a scorer sees of one model on one data set.
 
