@@ -175,6 +175,16 @@ def test_weighting():
     )
 
 
+def test_a_number_as_weighting_is_that_group_alone():
+    data = clusters()
+    task = disco(data, solver="exact").parts["task"]
+    alone = [disco(data, weighting=g, solver="exact").value for g in range(1, 9)]
+    np.testing.assert_allclose(alone, task, rtol=1e-6)  # parts went through float32
+    for wrong in (0, 9):
+        with pytest.raises(ValueError, match="weighting"):
+            disco(data, weighting=wrong)
+
+
 def test_hard_examples_lower_the_score_and_keep_every_class():
     data = clusters(n=300)
     assert disco(data, hard_fraction=1.0).value == pytest.approx(disco(data).value)

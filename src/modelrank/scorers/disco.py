@@ -23,6 +23,7 @@ from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 Covariance = Literal["identity", "shared", "diagonal", "per_class"]
+Weighting = Literal["ratio", "uniform", "energy"] | int
 
 
 def combine(scores: Mapping[str, Score]) -> dict[str, float]:
@@ -74,7 +75,7 @@ def disco(
     groups: int = 8,
     solver: Literal["randomised", "exact"] = "randomised",
     covariance: Covariance = "identity",
-    weighting: Literal["ratio", "uniform", "energy"] = "ratio",
+    weighting: Weighting = "ratio",
     rms_norm: float | None = None,
     hard_fraction: float | None = None,
     centre_targets: bool = False,
@@ -88,7 +89,8 @@ def disco(
     covariance: of the class-conditional Gaussians within a group. "identity" is published; "shared" and "diagonal"
         are pooled within classes; "per_class" is each class's own, drawn towards the pooled one with the weight
         s / (s + N_c), and brings the log-determinant into the posterior.
-    weighting: groups weigh by their share of the singular values, all the same, or by the share of squared ones.
+    weighting: groups weigh by their share of the singular values, all the same, or by the share of squared ones; an
+        integer is one group alone, 1 the leading one.
     rms_norm: the identity posterior depends on the scale of the features. A number scales the kept components so that
         the root mean square norm of a sample is that number; None keeps the scale, as published.
     hard_fraction: score only this fraction of each class (at least one sample): those with the lowest posterior of
@@ -130,7 +132,7 @@ def _judge(
     *,
     groups: int = 8,
     covariance: Covariance = "identity",
-    weighting: str = "ratio",
+    weighting: Weighting = "ratio",
     rms_norm: float | None = None,
     centre_targets: bool = False,
 ) -> Score:
@@ -142,8 +144,7 @@ def _judge(
     scale = 1.0 if rms_norm is None else rms_norm / float(sigma.square().sum() / len(z)) ** 0.5
     blocks = torch.arange(len(sigma)).tensor_split(min(groups, len(sigma)))
     columns = [slice(int(block[0]), int(block[-1]) + 1) for block in blocks]
-    weight = {"ratio": sigma, "uniform": None, "energy": sigma.square()}[weighting]
-    share = [1 / len(columns) if weight is None else float(weight[g].sum() / weight.sum()) for g in columns]
+    share = _share(sigma, columns, weighting)
 
     def total(task: list[float]) -> float:
         return sum(t * r for t, r in zip(task, share, strict=True))
@@ -169,6 +170,18 @@ def _judge(
     boxes = [_fit(z[:, g], sigma[g], data.boxes.double(), centre_targets, sigma[0]) for g in columns]
     parts |= {"cls": total(task), "reg": total(boxes), "task_reg": torch.tensor(boxes).double().numpy()}
     return Score(total(task) + total(boxes), parts)
+
+
+def _share(sigma: Float[Tensor, " k"], columns: list[slice], weighting: Weighting) -> list[float]:
+    """The weight of each group; they sum to 1."""
+    if isinstance(weighting, int):
+        if not 1 <= weighting <= len(columns):
+            raise ValueError(f"weighting={weighting}: there are the groups 1 to {len(columns)}")
+        return [float(g == weighting) for g in range(1, len(columns) + 1)]
+    if weighting == "uniform":
+        return [1 / len(columns)] * len(columns)
+    weight = {"ratio": sigma, "energy": sigma.square()}[weighting]
+    return [float(weight[g].sum() / weight.sum()) for g in columns]
 
 
 def _group_posteriors(
