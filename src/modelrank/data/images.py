@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from modelrank.types import ModelRankError, Task
+from modelrank.data.boxes import BoxTransform, box_rows
+from modelrank.types import Boxes, ModelRankError, Task
 
 
 class Images(Protocol):
@@ -24,8 +25,8 @@ class Images(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2"]
-Transform = Callable[[Image.Image], Tensor]
+Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2", "map"]  # map: mean AP at IoU 0.5, 0.55 ... 0.95
+Transform = Callable[[Image.Image], Tensor] | BoxTransform
 
 
 def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
@@ -52,12 +53,26 @@ def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
     return image.convert("RGB")
 
 
+def image_size(image: Image.Image | np.ndarray | str | Path) -> tuple[int, int]:
+    """(width, height) of what `as_rgb` would give; ModelRankError names a file that is no image."""
+    if isinstance(image, np.ndarray):
+        return image.shape[1], image.shape[0]
+    if isinstance(image, Image.Image):
+        return image.size
+    try:
+        with Image.open(image) as opened:
+            return opened.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ModelRankError(f"cannot read the image {image}: {error}; mend or remove the file") from error
+
+
 class ImageSplit(Dataset[tuple[Image.Image, Any]]):
     """N images with targets and ids; `split[i]` is (RGB image, target).
 
     images:  anything indexable that gives a path, an array or a PIL image (see `as_rgb`); nothing is opened before
              it is asked for.
-    targets: N int64 (classification), N x C of 0 / 1 (multi-label), N x K floating (regression).
+    targets: N int64 (classification), N x C of 0 / 1 (multi-label), N x K floating (regression),
+             N `Boxes` in an array of objects (detection; `boxes.object_array`).
     ids:     N strings that name an image for the user (a path, or a number in the original file).
     groups:  N int64, or None; images of one group (glyphs of one typeface) must not be parted by a split.
     rows:    which images this split has; None = all. Targets, ids and groups are already those of the rows.
@@ -81,10 +96,15 @@ class ImageSplit(Dataset[tuple[Image.Image, Any]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
-        """The image and its target: an int, or a float32 tensor of C or K values."""
-        target = self.targets[index]
-        target = int(target) if self.targets.ndim == 1 else torch.as_tensor(target, dtype=torch.float32)
-        return as_rgb(self.images[int(self.rows[index])]), target
+        """The image and its target: an int, a float32 tensor of C or K values, or `Boxes`."""
+        image, target = as_rgb(self.images[int(self.rows[index])]), self.targets[index]
+        if isinstance(target, Boxes):
+            return image, target
+        return image, int(target) if self.targets.ndim == 1 else torch.as_tensor(target, dtype=torch.float32)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(width, height) of an image in pixels; of an image file only the header is read."""
+        return image_size(self.images[int(self.rows[index])])
 
     def take(self, indices: np.ndarray) -> ImageSplit:
         """The split of these rows, in this order."""
@@ -115,6 +135,8 @@ class TransformedImages(Dataset[tuple[Tensor, Any, int]]):
             raise IndexError(index)
         which = int(np.searchsorted(self.ends, index, side="right"))
         image, target = self.splits[which][index - self.ends[which] + len(self.splits[which])]
+        if isinstance(self.transform, BoxTransform):
+            return *self.transform(image, target), index
         return self.transform(image), target, index
 
 
@@ -141,5 +163,14 @@ class ImageData:
     split_rule: str = ""
 
     def scored_targets(self) -> np.ndarray:
-        """Targets of the scored splits, in the order in which their features are extracted."""
+        """Targets of the scored splits, in the order in which their features are extracted.
+
+        Detection has one row of features for each box: the labels of all boxes, see `scored_boxes`.
+        """
+        if self.task == "detection":
+            return self.scored_boxes()[0]
         return np.concatenate([self.splits[name].targets for name in self.scored])
+
+    def scored_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Label, normalised box and image of each object of the scored splits: see `boxes.box_rows`."""
+        return box_rows([self.splits[name] for name in self.scored])

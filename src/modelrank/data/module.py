@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from modelrank.data.boxes import detection_batch
 from modelrank.data.images import ImageData, Transform, TransformedImages
 from modelrank.types import ModelRankError
 
@@ -23,7 +24,7 @@ def check_scored(scored: Sequence[str]) -> tuple[str, ...]:
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Batches are (images B x 3 x H x W, targets B | B x C | B x K, index B).
+    """Batches are (images B x 3 x H x W, targets B | B x C | B x K, index B); detection: `boxes.detection_batch`.
 
     train:   `train_splits` shuffled, with `train_transform`; ('train', 'val') for the final retraining. A last
              batch that is not full is left out (a batch of one image breaks batch normalisation).
@@ -69,6 +70,7 @@ class ImageDataModule(pl.LightningDataModule):
             batch_size=self.batch_size,
             shuffle=shuffle,
             drop_last=shuffle and len(images) > self.batch_size,
+            collate_fn=detection_batch if self.data.task == "detection" else None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),

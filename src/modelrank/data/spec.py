@@ -184,7 +184,13 @@ def fingerprint(identity: str, splits: Mapping[str, ImageSplit]) -> str:
     The chosen ids stand for the split rule, the subsample and the seed: two ways to the same images share features.
     """
     chosen = {
-        name: hashlib.sha256("\n".join(s.ids).encode() + np.ascontiguousarray(s.targets).tobytes()).hexdigest()
-        for name, s in splits.items()
+        name: hashlib.sha256("\n".join(s.ids).encode() + _bytes(s.targets)).hexdigest() for name, s in splits.items()
     }
     return hashlib.sha256(json.dumps({"identity": identity, **chosen}, sort_keys=True).encode()).hexdigest()
+
+
+def _bytes(targets: np.ndarray) -> bytes:
+    if targets.dtype != object:
+        return np.ascontiguousarray(targets).tobytes()
+    counts = np.array([len(boxes.labels) for boxes in targets])  # else a box could move from one image to the next
+    return counts.tobytes() + b"".join(boxes.corners.tobytes() + boxes.labels.tobytes() for boxes in targets)
