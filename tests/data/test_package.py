@@ -71,18 +71,31 @@ def test_idx_sets(packages, tmp_path, name, prefix, zipped):
     assert target == row % 10
 
 
-def test_elpv(packages, tmp_path):
+def elpv_wheel(path):
     lines = io.StringIO()
     table = csv.writer(lines, delimiter=" ")
-    with zipfile.ZipFile(packages / "e.whl", "w") as wheel:
+    with zipfile.ZipFile(path, "w") as wheel:
         for i in range(40):
             wheel.writestr(f"elpv_dataset/data/images/cell{i:04}.png", png(noise(30, 30, seed=i)))
             table.writerow([f"images/cell{i:04}.png", *[""] * 5, [0.0, 1 / 3, 2 / 3, 1.0][i % 4], "mono"])
         wheel.writestr("elpv_dataset/data/labels.csv", lines.getvalue().replace('""', ""))
-    data = from_yaml("elpv", packages / "e.whl").load(tmp_path)
+    return path
+
+
+def test_elpv(packages, tmp_path):
+    data = from_yaml("elpv", elpv_wheel(packages / "e.whl")).load(tmp_path)
     assert [len(data.splits[s]) for s in ("train", "val", "test")] == [24, 8, 8]
     for split in data.splits.values():
         assert [int(name[-8:-4]) % 4 >= 2 for name in split.ids] == split.targets.astype(bool).tolist()
+
+
+def test_elpv_probability_is_one_column(packages, tmp_path):
+    data = from_yaml("elpv_probability", elpv_wheel(packages / "e.whl")).load(tmp_path)
+    assert (data.task, data.metric, data.classes) == ("regression", "r2", ("defect_probability",))
+    for split in data.splits.values():
+        assert split.targets.shape == (len(split), 1)
+        wanted = [int(name[-8:-4]) % 4 / 3 for name in split.ids]
+        np.testing.assert_allclose(split.targets[:, 0], wanted, rtol=1e-6)
 
 
 def test_glyph_typefaces_are_not_shared_between_splits(packages, tmp_path):

@@ -192,3 +192,16 @@ def test_other_tasks(tmp_path, digits, model, trainer, protocol, task, metric):
     assert row["metric"] == metric
     assert row["accuracy"] > (0.7 if task == "multilabel" else 0.2)
     assert finetune.TASKS[task].monitor == "metric"
+
+
+def test_training_flips_only_images_whose_targets_bear_it(tmp_path, digits, model, trainer, protocol, monkeypatch):
+    protocol = replace(protocol, learning_rates=[0.05], weight_decays=[0.0], steps=2)
+    flips = []
+    monkeypatch.setattr(
+        "modelrank.hub.preprocessing.v2.RandomHorizontalFlip", lambda: (flips.append(1), torch.nn.Identity())[1]
+    )
+    one_way = replace(digits, mirror=False)
+    measure(model, one_way, protocol, trainer=trainer, cache=tmp_path)
+    assert not flips
+    measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    assert flips, "another cell, so measured on its own"

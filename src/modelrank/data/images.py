@@ -149,6 +149,7 @@ class ImageData:
     fingerprint: content identity, 64 hex digits: source content + chosen images and targets of every split.
     scored:      the splits whose images the scorers see, in order; never 'test'.
     split_rule:  where the splits come from and what was drawn from them, in words for the report.
+    mirror:      whether a mirrored image has the same target, so that training may flip it.
     """
 
     name: str
@@ -161,6 +162,7 @@ class ImageData:
     fingerprint: str
     scored: tuple[str, ...] = ("train", "val")
     split_rule: str = ""
+    mirror: bool = True
 
     def scored_targets(self) -> np.ndarray:
         """Targets of the scored splits, in the order in which their features are extracted.

@@ -186,10 +186,11 @@ def glyphs(archive: Path, *, prefix: str, characters: str, size: int = 32) -> Pa
     return Parts({"train": Part(np.stack(images), np.array(targets, np.int64), ids, groups)}, tuple(characters))
 
 
-def elpv(archive: Path, *, classes: Sequence[str], prefix: str, threshold: float = 0.5) -> Parts:
+def elpv(archive: Path, *, classes: Sequence[str], prefix: str, threshold: float | None = 0.5) -> Parts:
     """Photographs of solar cells with the probability that each is defective (0, 1/3, 2/3, 1), from `labels.csv`.
 
-    The class is 1 (defective) where the probability is at least `threshold`.
+    The class is 1 (defective) where the probability is at least `threshold`; without one the target is the
+    probability itself, N x 1 float32, and `classes` names that column.
     """
     rows = csv.reader(
         read_member(archive, f"{prefix}labels.csv").decode().splitlines(), delimiter=" ", skipinitialspace=True
@@ -200,5 +201,6 @@ def elpv(archive: Path, *, classes: Sequence[str], prefix: str, threshold: float
         images = [files[name] for name in labels]
     except (KeyError, IndexError, ValueError) as error:
         raise ModelRankError(f"{archive}: {prefix}labels.csv does not fit the images: {error}") from error
-    targets = np.array([probability >= threshold for probability in labels.values()], np.int64)
+    probabilities = np.array(list(labels.values()), np.float32)
+    targets = probabilities[:, None] if threshold is None else (probabilities >= threshold).astype(np.int64)
     return Parts({"train": Part(images, targets, list(labels))}, tuple(classes))

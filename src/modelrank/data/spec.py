@@ -31,6 +31,7 @@ class DatasetSpec:
     seed:      of the splits and subsamples. Not the run's seed: measured accuracies belong to one choice of images.
     subsample: images per split, stratified (random for multi-label and regression); null or absent = all.
     scored:    the splits that the scorers see: [train], [val] or [train, val].
+    mirror:    whether a mirrored image has the same target, so that training may flip it.
     classes:   the names expected, in the order of the targets; None = as the copy has them.
     """
 
@@ -47,6 +48,7 @@ class DatasetSpec:
     subsample: Mapping[str, int | None] | None = field(default_factory=dict)
     scored: Sequence[str] = ("train", "val")
     on_unreadable: Literal["refuse", "skip"] = "refuse"
+    mirror: bool = True
 
     def __post_init__(self) -> None:
         check_scored(self.scored)
@@ -103,6 +105,7 @@ class DatasetSpec:
             fingerprint=fingerprint(contents.identity, splits),
             scored=check_scored(self.scored),
             split_rule=self._rule(contents.splits, splits),
+            mirror=self.mirror,
         )
 
     def _places(self, cache: Path) -> Places:

@@ -52,15 +52,17 @@ class Preprocessing:
             [v2.Resize(self.resize, InterpolationMode(self.interpolation)), v2.CenterCrop(self.size), *self._tensor()]
         )
 
-    def training(self, smallest_crop: float = 0.08) -> Callable[[Image], Tensor]:
+    def training(self, smallest_crop: float = 0.08, *, mirror: bool = True) -> Callable[[Image], Tensor]:
         """Random resized crop and horizontal flip, from torch's global generator.
 
         smallest_crop: share of the image's area that a crop has at least; it has at most all of it.
+        mirror: False leaves out the flip, for targets that a mirrored image does not have.
         """
         crop = v2.RandomResizedCrop(
             self.size, scale=(smallest_crop, 1.0), interpolation=InterpolationMode(self.interpolation)
         )
-        return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._tensor()])
+        flip = [v2.RandomHorizontalFlip()] if mirror else []
+        return v2.Compose([crop, *flip, *self._tensor()])
 
     def identity(self) -> dict[str, Any]:
         """JSON-able content, for cache keys."""

@@ -46,6 +46,7 @@ def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, 
             "data": data.fingerprint,
             "protocol": protocol_hash(protocol),
             "seed": seed,
+            **({} if data.mirror else {"mirror": False}),
         }
     )
     return Path(cache) / "truth" / key[:32]
