@@ -93,13 +93,14 @@ class FineTuning:
         source = model.load(cache, seed=seed)
         precision = self.depthwise_precision if has_depthwise(source) else self.precision
 
-        def run(point: Point, splits: tuple[str, ...], measure_on: str, where: Path) -> Measured:
+        def run(point: Point, splits: tuple[str, ...], measure_on: str, where: Path) -> float:
             with isolate_rng(), quiet():
                 torch.manual_seed(seed)
                 task = self._task(source, data, point, preprocessing.size)
                 module = ImageDataModule(
                     data,
-                    *self._transforms(preprocessing, data),
+                    preprocessing.training(self.smallest_crop, mirror=data.mirror),
+                    preprocessing.evaluation(),
                     batch_size=self.batch_size,
                     workers=self.workers,
                     train_splits=splits,
@@ -109,10 +110,10 @@ class FineTuning:
                 return self._train_and_measure(task, module, measure_on, title, trainer, precision, where)
 
         best, val, seconds = search(
-            self.points(), lambda p: run(p, ("train",), "val", folder / label(p)).value, folder, TransferTask.mode
+            self.points(), lambda p: run(p, ("train",), "val", folder / label(p)), folder, TransferTask.mode
         )
         final = remembered(
-            folder / "final.json", lambda: vars(run(best, ("train", "val"), "test", folder / "final"))
+            folder / "final.json", lambda: {"value": run(best, ("train", "val"), "test", folder / "final")}
         )
         return Outcome(
             accuracy=final["value"],
@@ -122,12 +123,7 @@ class FineTuning:
             seconds=seconds + final["seconds"],
             image_size=preprocessing.size,
             precision=precision,
-            beside=final["beside"],
         )
-
-    def _transforms(self, preprocessing: Preprocessing, data: ImageData) -> tuple[Transform, Transform]:
-        """For training and for measuring."""
-        return preprocessing.training(self.smallest_crop, mirror=data.mirror), preprocessing.evaluation()
 
     def _task(self, source: nn.Module, data: ImageData, point: Point, size: int) -> TransferTask:
         targets = data.splits["train"].targets
