@@ -68,6 +68,16 @@ def protocol(cfg: DictConfig) -> Any:
     return instantiate(cfg.protocol)
 
 
+def encoder(cfg: DictConfig) -> Callable[[], Any]:
+    """A function that makes the untrained network of `stage=pretrain`."""
+    return instantiate(cfg.encoder)
+
+
+def objective(cfg: DictConfig) -> Callable[..., Any]:
+    """What the network of `stage=pretrain` is to learn: a class of `modelrank.pretrain.objectives`, settings bound."""
+    return instantiate(cfg.objective)
+
+
 def truth(cfg: DictConfig) -> Any:
     """The table that measured or published accuracies are read from, or None."""
     return instantiate(cfg.truth)
