@@ -1,4 +1,5 @@
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -89,3 +90,23 @@ def test_a_data_set_without_any_value_is_left_out():
     )
     (table,) = tables.pivots(rows).values()
     assert table.loc["disco"].to_dict() == {"a": 0.2, "b": 0.4, "average": pytest.approx(0.3)}
+
+
+def test_tables_of_tau_w_end_in_what_two_seeds_and_random_scores_reach(tmp_path):
+    ranking = RANKING.assign(
+        n_models=11, truth_seeds_tau_w=RANKING["dataset"].map({"cifar10": 0.7, "glyphs": 0.9}), regret_at_1=0.1
+    )
+    markdown, tex, flat = (path.read_text() for path in tables.write(ranking, tmp_path))
+    assert "| *two seeds of the truth* | 0.700 | 0.900 | 0.800 |\n" in markdown
+    assert re.search(r"\| \*random scores, 95 %\* \| 0\.4\d\d \| 0\.4\d\d \| - \|\n", markdown)
+    assert "| knn | **0.900** | 0.250 | 0.575 |\n" in markdown  # they take no part in the marks
+    assert "\\midrule\ntwo seeds of the truth & 0.700 & 0.900 & 0.800" in tex
+    assert "two seeds of the truth" in flat
+    assert "two seeds" not in tables.write(ranking, tmp_path, value="regret_at_1")[0].read_text()
+
+
+def test_published_truth_has_no_seeds_to_compare(tmp_path):
+    ranking = RANKING.assign(n_models=11, truth_seeds_tau_w=float("nan"))
+    text = tables.write(ranking, tmp_path)[0].read_text()
+    assert "two seeds" not in text
+    assert "random scores" in text

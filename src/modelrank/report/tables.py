@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from modelrank.ranking.agreement import null_level
 from modelrank.types import ModelRankError
 
 LOWER_IS_BETTER = ("regret_at_1", "seconds")
 AVERAGE = "average"
+SEEDS = "two seeds of the truth"
+RANDOM = "random scores, 95 %"
 Mark = Callable[[str], str]
 
 
 def write(rows: pd.DataFrame, folder: Path, *, value: str = "tau_w", digits: int = 3) -> list[Path]:
-    """Write table_VALUE.md, .tex and .csv: one table for each hub and protocol in the rows. Returns the three paths."""
+    """Write table_VALUE.md, .tex and .csv: one table for each hub and protocol in the rows. Returns the three paths.
+
+    Tables of tau_w end in what they are to be held against, see `levels`.
+    """
     tables = pivots(rows, value)
+    limits = levels(rows, tables) if value == "tau_w" else {}
     up = value not in LOWER_IS_BETTER
     flat = pd.concat(
-        [table.reset_index().assign(hub=hub, protocol=protocol) for (hub, protocol), table in tables.items()]
+        [
+            pd.concat([table, limits[key]] if key in limits else [table])
+            .rename_axis(index="scorer")
+            .reset_index()
+            .assign(hub=key[0], protocol=key[1])
+            for key, table in tables.items()
+        ]
     )
     flat = flat[["hub", "protocol", *flat.columns.drop(["hub", "protocol"])]]
     texts = {
         "md": "\n".join(
-            f"**{hub}**, {value} by protocol {protocol}\n\n{markdown(table, digits=digits, higher_is_better=up)}"
+            f"**{hub}**, {value} by protocol {protocol}\n\n"
+            + markdown(table, limits.get((hub, protocol)), digits=digits, higher_is_better=up)
             for (hub, protocol), table in tables.items()
         ),
         "tex": "\n".join(
-            f"% {hub}, {value} by protocol {protocol}\n{latex(table, digits=digits, higher_is_better=up)}"
+            f"% {hub}, {value} by protocol {protocol}\n"
+            + latex(table, limits.get((hub, protocol)), digits=digits, higher_is_better=up)
             for (hub, protocol), table in tables.items()
         ),
         "csv": flat.to_csv(index=False),
@@ -71,22 +87,51 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
     return tables
 
 
-def markdown(table: pd.DataFrame, *, digits: int = 3, higher_is_better: bool = True) -> str:
-    """Best of a column bold, second best underlined."""
+def levels(rows: pd.DataFrame, tables: Mapping[tuple[str, str], pd.DataFrame]) -> dict[tuple[str, str], pd.DataFrame]:
+    """For each table of tau_w: how well two seeds of the truth agree with each other, where more than one was measured
+    (no scorer can be expected to do much better), and what random scores exceed in 5 % of cases."""
+    found = {}
+    for (hub, protocol), table in tables.items():
+        group = rows[(rows["hub"] == hub) & (rows["protocol"] == protocol)]
+        cells = {str(dataset): part for dataset, part in group.groupby("dataset")}
+        datasets = [str(column) for column in table.columns if column != AVERAGE]
+        lines: dict[str, list[float]] = {}
+        if "truth_seeds_tau_w" in group:
+            lines[SEEDS] = [float(np.mean(cells[name]["truth_seeds_tau_w"])) for name in datasets]
+            if AVERAGE in table:
+                lines[SEEDS].append(sum(lines[SEEDS]) / len(datasets))
+        if "n_models" in group:
+            lines[RANDOM] = [null_level(int(np.max(cells[name]["n_models"]))) for name in datasets]
+            lines[RANDOM] += [math.nan] * (AVERAGE in table)  # averages of random scores spread less
+        lines = {name: values for name, values in lines.items() if not all(map(math.isnan, values))}
+        found[hub, protocol] = pd.DataFrame.from_dict(lines, orient="index", columns=table.columns)
+    return found
+
+
+def markdown(
+    table: pd.DataFrame, limits: pd.DataFrame | None = None, *, digits: int = 3, higher_is_better: bool = True
+) -> str:
+    """Best of a column bold, second best underlined; the rows of `limits`, in italics, take no part."""
     body = _cells(table, digits, higher_is_better, lambda text: f"**{text}**", lambda text: f"<u>{text}</u>")
+    body += _limits(limits, digits, lambda text: f"*{text}*")
     lines = [[str(table.index.name or ""), *map(str, table.columns)], ["---", *["---:"] * table.shape[1]], *body]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-def latex(table: pd.DataFrame, *, digits: int = 3, higher_is_better: bool = True) -> str:
-    """A booktabs tabular. Best of a column bold, second best underlined."""
+def latex(
+    table: pd.DataFrame, limits: pd.DataFrame | None = None, *, digits: int = 3, higher_is_better: bool = True
+) -> str:
+    """A booktabs tabular. Best of a column bold, second best underlined; the rows of `limits` below a line."""
     body = _cells(table, digits, higher_is_better, r"\textbf{{{}}}".format, r"\underline{{{}}}".format, _tex)
+    below = _limits(limits, digits, _tex)
     lines = [
         rf"\begin{{tabular}}{{l{'r' * table.shape[1]}}}",
         r"\toprule",
         " & ".join([_tex(str(table.index.name or "")), *(_tex(str(column)) for column in table.columns)]) + r" \\",
         r"\midrule",
         *(" & ".join(line) + r" \\" for line in body),
+        *([r"\midrule"] if below else []),
+        *(" & ".join(line) + r" \\" for line in below),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -106,6 +151,15 @@ def _cells(
             marks = {distinct[0]: best} | ({distinct[1]: second} if len(distinct) > 2 else {})
         columns.append(["-" if math.isnan(v) else marks.get(v, str)(f"{v:.{digits}f}") for v in printed.astype(float)])
     return [[name(str(row)), *cells] for row, *cells in zip(table.index, *columns, strict=True)]
+
+
+def _limits(limits: pd.DataFrame | None, digits: int, name: Mark) -> list[list[str]]:
+    if limits is None:
+        return []
+    return [
+        [name(str(row)), *("-" if math.isnan(value) else f"{value:.{digits}f}" for value in values)]
+        for row, values in zip(limits.index, limits.to_numpy(dtype=float).tolist(), strict=True)
+    ]
 
 
 def _tex(text: str) -> str:

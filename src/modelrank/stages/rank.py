@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from modelrank import build
 from modelrank.provenance import command, commit, versions
-from modelrank.ranking.agreement import agreement
+from modelrank.ranking.agreement import agreement, ceiling
 from modelrank.report import page, terminal
 from modelrank.report.content import Report
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
@@ -69,7 +69,7 @@ def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> di
         run_facts(cfg)
         | {"scorer": scorer, "protocol": truth.protocol}
         | measures
-        | {"seconds": rows.seconds.sum(), "truth": truth.source}
+        | {"truth_seeds_tau_w": ceiling(truth), "seconds": rows.seconds.sum(), "truth": truth.source}
     )
 
 
