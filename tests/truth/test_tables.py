@@ -115,6 +115,17 @@ def test_bad_tables_are_refused(tmp_path, rows, message):
         measured([write(tmp_path / "t.csv", *rows)], "digits", "finetune_short")
 
 
+def test_the_static_order_of_classifiers_knows_no_regression(tmp_path):
+    pair = [("a", 0.9), ("b", 0.1)]
+    path = write(
+        tmp_path / "m.csv",
+        *[row(dataset=d, model=m, accuracy=v) for d in ("x", "y") for m, v in pair],
+        *[row(dataset=d, model=m, accuracy=-v, metric="r2") for d in ("angle", "age") for m, v in pair],
+    )
+    assert measured([path], "x", "finetune_short").mean_rank_elsewhere == {"a": 1, "b": 2}
+    assert measured([path], "age", "finetune_short").mean_rank_elsewhere == {"a": 2, "b": 1}
+
+
 def test_unknown_data_set_lists_the_known_ones(tmp_path):
     table = write(tmp_path / "t.csv", row(), row(dataset="pets"))
     with pytest.raises(ModelRankError, match=r"finetune_short: digits, pets.*stage=finetune"):

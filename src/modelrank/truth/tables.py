@@ -46,7 +46,7 @@ def measured(paths: Sequence[str | Path], dataset: str, protocol: str) -> Truth:
         per_seed=per_seed,
         source=f"{files}, measured at commit {commits}",
         fingerprints=frozenset(rows["data_fingerprint"].astype(str)) if "data_fingerprint" in rows else frozenset(),
-        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table, protocol), dataset),
+        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(_of_the_kind(table, _only(rows.metric)), protocol), dataset),
     )
 
 
@@ -179,6 +179,11 @@ def _choose(rows: pd.DataFrame, dataset: str, protocol: str, error: type[ModelRa
             f"{twice.iloc[0].model} has two {protocol} accuracies on {dataset} in different hubs; name the hub"
         )
     return chosen
+
+
+def _of_the_kind(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Regression apart from the rest: a protocol serves both, but an order of classifiers is none of regressors."""
+    return table.loc[(table.metric == "r2") == (metric == "r2")]
 
 
 def _only(metric: pd.Series) -> str:
