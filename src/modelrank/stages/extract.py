@@ -46,7 +46,7 @@ def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, 
     general = build.general_dataset(cfg).load(cache) if cfg.get("general") else None
     for model in build.models(cfg).values():
         try:
-            features = _of(cfg, model, data)
+            features = features_of(cfg, model, data)
             if general:  # features of general-domain images, that PED rescales by
                 features = replace(features, general=_of(cfg, model, general).features)
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
@@ -55,7 +55,8 @@ def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, 
         yield model, data, features
 
 
-def _of(cfg: DictConfig, model: PretrainedModel, data: ImageData) -> FeatureSet:
+def features_of(cfg: DictConfig, model: PretrainedModel, data: ImageData) -> FeatureSet:
+    """Of one model on the scored images, from the store or by one pass."""
     cache = Path(cfg.paths.cache)
     return extract_features(
         model,
