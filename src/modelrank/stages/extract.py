@@ -48,7 +48,7 @@ def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, 
         try:
             features = features_of(cfg, model, data)
             if general:  # features of general-domain images, that PED rescales by
-                features = replace(features, general=_of(cfg, model, general).features)
+                features = replace(features, general=features_of(cfg, model, general).features)
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
             log.exception("%s: no features", model.name)
             features = error

@@ -32,12 +32,15 @@ from modelrank.truth.progress import StepProgress
 from modelrank.truth.protocol import MakeTrainer, Outcome
 from modelrank.truth.regression import Regression
 from modelrank.truth.task import TransferTask
+from modelrank.types import ModelRankError
 
 TASKS: dict[str, type[TransferTask]] = {
     "classification": Classification,
     "multilabel": MultiLabel,
     "regression": Regression,
 }
+
+SILENT = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,7 @@ class FineTuning:
 
         def run(point: Point, splits: tuple[str, ...], measure_on: str, where: Path) -> float:
             with isolate_rng(), quiet():
-                torch.manual_seed(seed)
-                task = self._task(source, data, point, preprocessing.size)
-                module = ImageDataModule(
-                    data,
-                    preprocessing.training(self.smallest_crop, mirror=data.mirror),
-                    preprocessing.evaluation(),
-                    batch_size=self.batch_size,
-                    workers=self.workers,
-                    train_splits=splits,
-                    seed=seed,
-                )
+                task, module = self._prepared(source, data, point, splits, preprocessing, seed)
                 title = f"{data.name} {model.name} {'+'.join(splits)} {label(point)}"
                 return self._train_and_measure(task, module, measure_on, title, trainer, precision, where)
 
@@ -124,6 +117,61 @@ class FineTuning:
             image_size=preprocessing.size,
             precision=precision,
         )
+
+    def trained(
+        self,
+        model: PretrainedModel,
+        data: ImageData,
+        point: Point,
+        *,
+        trainer: MakeTrainer,
+        folder: Path,
+        cache: Path,
+        seed: int,
+        weights_seed: int = 0,
+    ) -> nn.Module:
+        """The network (`backbone`, `pool`, `head`) in eval mode after training on train at one grid point.
+
+        seed: of the head, the crops and the order of the images; weights_seed: of the random control's weights.
+        Raises ModelRankError where the training diverges.
+        """
+        preprocessing = model.preprocessing.at(self.image_size)
+        source = model.load(cache, seed=weights_seed)
+        precision = self.depthwise_precision if has_depthwise(source) else self.precision
+        if self.in_memory:
+            data = held_in_memory(data, preprocessing)
+        with isolate_rng(), quiet():
+            task, module = self._prepared(source, data, point, ("train",), preprocessing, seed)
+            title = f"{data.name} {model.name} train {label(point)} seed {seed}"
+            try:
+                self._train(task, module, title, trainer, precision, folder)
+            except Diverged as error:
+                raise ModelRankError(f"{model.name} at {label(point)}: {error}") from error
+        (folder / "last.ckpt").unlink(missing_ok=True)
+        return task.network.eval()
+
+    def _prepared(
+        self,
+        source: nn.Module,
+        data: ImageData,
+        point: Point,
+        splits: tuple[str, ...],
+        preprocessing: Preprocessing,
+        seed: int,
+    ) -> tuple[TransferTask, ImageDataModule]:
+        """A fresh copy of the network with a new head, and its images. Seeds the global generator."""
+        torch.manual_seed(seed)
+        task = self._task(source, data, point, preprocessing.size)
+        module = ImageDataModule(
+            data,
+            preprocessing.training(self.smallest_crop, mirror=data.mirror),
+            preprocessing.evaluation(),
+            batch_size=self.batch_size,
+            workers=self.workers,
+            train_splits=splits,
+            seed=seed,
+        )
+        return task, module
 
     def _task(self, source: nn.Module, data: ImageData, point: Point, size: int) -> TransferTask:
         targets = data.splits["train"].targets
@@ -148,7 +196,23 @@ class FineTuning:
         precision: str,
         folder: Path,
     ) -> float:
-        common = {"precision": precision, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        self._train(task, module, title, trainer, precision, folder)
+        measuring: pl.Trainer = trainer(enable_checkpointing=False, precision=precision, **SILENT)
+        evaluate = measuring.test if measure_on == "test" else measuring.validate
+        value = evaluate(task, datamodule=module, verbose=False)[0][task.monitor]
+        (folder / "last.ckpt").unlink(missing_ok=True)  # only now: measuring may be stopped too
+        return float(value)
+
+    def _train(
+        self,
+        task: TransferTask,
+        module: ImageDataModule,
+        title: str,
+        trainer: MakeTrainer,
+        precision: str,
+        folder: Path,
+    ) -> None:
+        """Leaves its last checkpoint, where there is one, for the caller to remove."""
         callbacks: list[Callback] = [StepProgress(title, self.batch_size)]
         if checkpointing := self.checkpoint_every < self.steps:
             callbacks.append(
@@ -162,7 +226,8 @@ class FineTuning:
             limit_val_batches=0,
             callbacks=callbacks,
             enable_checkpointing=checkpointing,
-            **common,
+            precision=precision,
+            **SILENT,
         )
         last = folder / "last.ckpt"
         # A resumed run goes on with the weights, momentum and schedule of its last checkpoint; the order of the images
@@ -171,11 +236,6 @@ class FineTuning:
         if task.diverged:
             last.unlink(missing_ok=True)
             raise Diverged(task.diverged)
-        measuring: pl.Trainer = trainer(enable_checkpointing=False, **common)
-        evaluate = measuring.test if measure_on == "test" else measuring.validate
-        value = evaluate(task, datamodule=module, verbose=False)[0][task.monitor]
-        last.unlink(missing_ok=True)
-        return float(value)
 
 
 def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
