@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from torch import Tensor
 
-    from modelrank.data.images import ImageData, ImageSplit, Transform
+    from modelrank.data.images import ImageData, ImageSplit
+    from modelrank.features.boxes import BoxPooling
     from modelrank.hub.model import PretrainedModel
+    from modelrank.hub.preprocessing import Preprocessing
 
 DTYPES = ("float32", "float16")
 
@@ -40,8 +42,12 @@ def extract(
     batch_size: int,
     workers: int,
     dtype: str = "float32",
+    boxes: Mapping[str, Any] | None = None,
 ) -> FeatureSet:
     """Penultimate features (N x D) and source logits (N x S or None) of the scored splits, in their order.
+
+    Detection: one row a box, in the order of `data.scored_boxes()`, its features pooled over it as `boxes` says
+    (arguments of `features.boxes.BoxPooling`); no logits, since no classifier sees a box alone.
 
     Deterministic: evaluation transform, float32 arithmetic on one device, stored as `dtype`. Of several processes that
     ask for the same features one works and the others wait. A killed extraction goes on where it stopped, with the
@@ -55,13 +61,14 @@ def extract(
         raise ModelRankError(f"extraction.dtype={dtype}: give one of {', '.join(DTYPES)}")
     scored = list(scored)
     preprocessing = model.preprocessing.at(image_size)
+    pooling = _pooling(boxes) if data.task == "detection" else None
     identity = {
         "model": model.identity(),
         "data": data.fingerprint,
         "splits": scored,
         "preprocessing": preprocessing.identity(),
         "dtype": dtype,
-        "layer": "penultimate",
+        "layer": "penultimate" if pooling is None else pooling.identity(),
     }
     key = store.key(identity)
     entry = store.load(key, warn=False)  # a damaged file is judged again under the lock, and then with a warning
@@ -72,7 +79,8 @@ def extract(
                 tensors, facts = _forward(
                     model,
                     [data.splits[name] for name in scored],
-                    preprocessing.evaluation(),
+                    preprocessing,
+                    pooling,
                     store=store,
                     key=key,
                     cache=cache,
@@ -86,15 +94,23 @@ def extract(
     facts = {"parameters": float(entry.header["parameters"])}
     if model.imagenet_accuracy is not None:
         facts["imagenet_accuracy"] = model.imagenet_accuracy
-    return FeatureSet(
-        entry.tensors["features"], entry.tensors["targets"], data.task, logits=entry.tensors.get("logits"), facts=facts
-    )
+    found = {name: entry.tensors.get(name) for name in ("logits", "boxes")}
+    return FeatureSet(entry.tensors["features"], entry.tensors["targets"], data.task, **found, facts=facts)
+
+
+def _pooling(boxes: Mapping[str, Any] | None) -> BoxPooling:
+    from modelrank.features.boxes import BoxPooling
+
+    if boxes is None:
+        raise ModelRankError("extraction.boxes is empty, but detection needs it: layer, grid and reduce")
+    return BoxPooling(**boxes)
 
 
 def _forward(
     model: PretrainedModel,
     splits: Sequence[ImageSplit],
-    transform: Transform,
+    preprocessing: Preprocessing,
+    pooling: BoxPooling | None,
     *,
     store: FeatureStore,
     key: str,
@@ -106,23 +122,29 @@ def _forward(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors that are stored and the facts for their header.
 
-    `sample_ids` is the UTF-8 text of a JSON list of N strings; `split` holds N positions in the identity's `splits`.
+    `sample_ids` is the UTF-8 text of a JSON list of the ids of the images; `split` holds for each row the position in
+    the identity's `splits` and `image` the image. Detection has `boxes` too (M x 4, as in FeatureSet).
     """
-    import numpy as np
     import torch
     from torch.utils.data import DataLoader, Subset
 
-    from modelrank.data.images import TransformedImages
-    from modelrank.features.extraction import FeatureExtraction, FeatureWriter
-    from modelrank.hub.penultimate import FeatureExtractor
+    from modelrank.features.boxes import over_boxes
+    from modelrank.features.extraction import FeatureWriter, over_images
 
-    images = TransformedImages(splits, transform)
     network = model.load(cache)
-    writer = FeatureWriter(model.name, len(images), dtype=getattr(torch, dtype), store=store, key=key)
+    parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
+    if pooling is None:
+        plan = over_images(network, splits, preprocessing)
+    else:
+        plan = over_boxes(network, splits, preprocessing, pooling)
+    of_row = plan.known["image"]
+    writer = FeatureWriter(model.name, len(of_row), dtype=getattr(torch, dtype), store=store, key=key)
     loader = DataLoader(
-        Subset(images, writer.missing),  # parts end where batches end, so these batches are those of a first run
+        # Parts end where batches end, so the batches of the images that are left are those of a first run.
+        Subset(plan.images, of_row[writer.missing].unique().tolist()),
         batch_size=batch_size,
         num_workers=workers,
+        collate_fn=plan.collate,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own, so that the global one stays untouched
     )
@@ -136,27 +158,29 @@ def _forward(
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=False,  # the writer has one, in images
+            enable_progress_bar=False,  # the writer has one, in rows
         )
-        runner.predict(FeatureExtraction(FeatureExtractor(network)), loader, return_predictions=False)
+        runner.predict(plan.task, loader, return_predictions=False)
     if writer.missing:
         raise ModelRankError(
-            f"{model.name}: {len(writer.missing)} of {len(images)} images have no features; "
+            f"{model.name}: {len(writer.missing)} of {len(of_row)} rows have no features; "
             "take fast_dev_run or limit_predict_batches out of the trainer's settings"
         )
     ids = json.dumps([name for split in splits for name in split.ids]).encode()
-    tensors = writer.tensors | {
-        "targets": torch.from_numpy(np.concatenate([split.targets for split in splits])),
-        "split": torch.repeat_interleave(torch.tensor([len(split) for split in splits])).to(torch.uint8),
+    of_image = torch.repeat_interleave(torch.tensor([len(split) for split in splits])).to(torch.uint8)
+    tensors = {
+        **writer.tensors,
+        **plan.known,
+        "split": of_image[of_row],
         "sample_ids": torch.frombuffer(bytearray(ids), dtype=torch.uint8),
     }
     return tensors, {
-        "images": len(images),
+        "images": len(plan.images),
         "dimension": tensors["features"].shape[1],
         "source_classes": tensors["logits"].shape[1] if "logits" in tensors else None,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": parameters,
         "seconds": round(writer.seconds, 3),
-        "images_per_second": round(len(images) / writer.seconds, 2),
+        "images_per_second": round(len(plan.images) / writer.seconds, 2),
         "device": str(runner.strategy.root_device),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),

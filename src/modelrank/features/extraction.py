@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from torch import Tensor
+from torch import Tensor, nn
 
+from modelrank.data.images import ImageSplit, TransformedImages
 from modelrank.features.store import FeatureStore
 from modelrank.hub.penultimate import FeatureExtractor
+from modelrank.hub.preprocessing import Preprocessing
 from modelrank.types import ModelRankError
 
 PART_SECONDS = 30.0  # at most this much work is lost when the process is killed
 QUIET_SECONDS = 2.0  # shorter work shows no progress bar
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pass over images: what is read, what runs on it, and what is known of each row of features beforehand.
+
+    task:  its `predict_step` gives (row numbers, features, logits or None).
+    known: N rows each: `targets`, `image` (the index of the row's image), more where a task has more.
+    """
+
+    images: TransformedImages
+    task: pl.LightningModule
+    known: dict[str, Tensor]
+    collate: Callable[[Any], Any] | None = None
+
+
+def over_images(network: nn.Module, splits: Sequence[ImageSplit], preprocessing: Preprocessing) -> Plan:
+    """One row an image."""
+    images = TransformedImages(splits, preprocessing.evaluation())
+    targets = torch.from_numpy(np.concatenate([split.targets for split in splits]))
+    known = {"targets": targets, "image": torch.arange(len(images))}
+    return Plan(images, FeatureExtraction(FeatureExtractor(network)), known)
 
 
 class FeatureExtraction(pl.LightningModule):
@@ -120,7 +146,7 @@ class FeatureWriter(BasePredictionWriter):
             if torch.isfinite(values).all():
                 way_out = f"they are too large for {self.dtype}: use extraction.dtype=float32"
             raise ModelRankError(
-                f"{self.name}: {bad} of {stored.numel()} {name} of the images {int(rows.min())} to {int(rows.max())} "
+                f"{self.name}: {bad} of {stored.numel()} {name} of the rows {int(rows.min())} to {int(rows.max())} "
                 f"are NaN or infinite; {way_out}"
             )
         return stored

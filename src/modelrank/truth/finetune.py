@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,7 +20,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 from torchvision.transforms.v2 import InterpolationMode, Resize
 
-from modelrank.data.images import ImageData, ImageSplit
+from modelrank.data.images import ImageData, ImageSplit, Transform
 from modelrank.data.module import ImageDataModule
 from modelrank.hub.identity import described
 from modelrank.hub.model import PretrainedModel
@@ -41,6 +42,14 @@ TASKS: dict[str, type[TransferTask]] = {
 }
 
 SILENT = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The value of the data set's metric, and other values of the same split that belong beside it."""
+
+    value: float
+    beside: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -92,22 +101,20 @@ class FineTuning:
         """
         preprocessing = model.preprocessing.at(self.image_size)
         if self.in_memory:
-            data = held_in_memory(data, preprocessing)
+            data = self._in_memory(data, preprocessing)
         source = model.load(cache, seed=seed)
         precision = self.depthwise_precision if has_depthwise(source) else self.precision
 
-        def run(point: Point, splits: tuple[str, ...], measure_on: str, where: Path) -> float:
+        def run(point: Point, splits: tuple[str, ...], measure_on: str, where: Path) -> Measured:
             with isolate_rng(), quiet():
                 task, module = self._prepared(source, data, point, splits, preprocessing, seed)
                 title = f"{data.name} {model.name} {'+'.join(splits)} {label(point)}"
                 return self._train_and_measure(task, module, measure_on, title, trainer, precision, where)
 
         best, val, seconds = search(
-            self.points(), lambda p: run(p, ("train",), "val", folder / label(p)), folder, TransferTask.mode
+            self.points(), lambda p: run(p, ("train",), "val", folder / label(p)).value, folder, TransferTask.mode
         )
-        final = remembered(
-            folder / "final.json", lambda: {"value": run(best, ("train", "val"), "test", folder / "final")}
-        )
+        final = remembered(folder / "final.json", lambda: vars(run(best, ("train", "val"), "test", folder / "final")))
         return Outcome(
             accuracy=final["value"],
             val_accuracy=val,
@@ -116,6 +123,7 @@ class FineTuning:
             seconds=seconds + final["seconds"],
             image_size=preprocessing.size,
             precision=precision,
+            beside=final.get("beside", {}),  # absent in what was measured before it was kept
         )
 
     def trained(
@@ -139,7 +147,7 @@ class FineTuning:
         source = model.load(cache, seed=weights_seed)
         precision = self.depthwise_precision if has_depthwise(source) else self.precision
         if self.in_memory:
-            data = held_in_memory(data, preprocessing)
+            data = self._in_memory(data, preprocessing)
         with isolate_rng(), quiet():
             task, module = self._prepared(source, data, point, ("train",), preprocessing, seed)
             title = f"{data.name} {model.name} train {label(point)} seed {seed}"
@@ -164,8 +172,7 @@ class FineTuning:
         task = self._task(source, data, point, preprocessing.size)
         module = ImageDataModule(
             data,
-            preprocessing.training(self.smallest_crop, mirror=data.mirror),
-            preprocessing.evaluation(),
+            *self._transforms(preprocessing, data),
             batch_size=self.batch_size,
             workers=self.workers,
             train_splits=splits,
@@ -173,18 +180,31 @@ class FineTuning:
         )
         return task, module
 
+    def _in_memory(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
+        return held_in_memory(data, preprocessing)
+
+    def _transforms(self, preprocessing: Preprocessing, data: ImageData) -> tuple[Transform, Transform]:
+        """For training and for measuring."""
+        return preprocessing.training(self.smallest_crop, mirror=data.mirror), preprocessing.evaluation()
+
     def _task(self, source: nn.Module, data: ImageData, point: Point, size: int) -> TransferTask:
         targets = data.splits["train"].targets
         outputs = len(data.classes) if data.task != "regression" else int(np.prod(targets.shape[1:]))
         return TASKS[data.task](
             replace_head(copy.deepcopy(source), outputs, size=size),
             METRICS[data.metric](outputs),
-            optimizer=self.optimizer,
-            learning_rate=point["lr"],
-            weight_decay=point["wd"] / point["lr"],
-            head_learning_rate=point["lr"] if self.head_learning_rate is None else self.head_learning_rate,
-            steps=self.steps,
+            **self._optimisation(point),
         )
+
+    def _optimisation(self, point: Point) -> dict[str, Any]:
+        """What a `TransferTask` is to know of the protocol."""
+        return {
+            "optimizer": self.optimizer,
+            "learning_rate": point["lr"],
+            "weight_decay": point["wd"] / point["lr"],
+            "head_learning_rate": point["lr"] if self.head_learning_rate is None else self.head_learning_rate,
+            "steps": self.steps,
+        }
 
     def _train_and_measure(
         self,
@@ -195,13 +215,13 @@ class FineTuning:
         trainer: MakeTrainer,
         precision: str,
         folder: Path,
-    ) -> float:
+    ) -> Measured:
         self._train(task, module, title, trainer, precision, folder)
         measuring: pl.Trainer = trainer(enable_checkpointing=False, precision=precision, **SILENT)
         evaluate = measuring.test if measure_on == "test" else measuring.validate
-        value = evaluate(task, datamodule=module, verbose=False)[0][task.monitor]
+        values = dict(evaluate(task, datamodule=module, verbose=False)[0])
         (folder / "last.ckpt").unlink(missing_ok=True)  # only now: measuring may be stopped too
-        return float(value)
+        return Measured(float(values.pop(task.monitor)), values)
 
     def _train(
         self,

@@ -84,6 +84,7 @@ def _row(
         "commit": provenance.commit(),
         "versions": provenance.versions(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **{name: round(value, 6) for name, value in outcome.beside.items()},
     }
 
 

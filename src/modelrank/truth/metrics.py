@@ -12,6 +12,7 @@ from torchmetrics.classification import (
     MulticlassConfusionMatrix,
     MultilabelPrecisionRecallCurve,
 )
+from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.functional.classification import binary_precision_recall_curve
 from torchmetrics.regression import R2Score
 from torchmetrics.utilities import dim_zero_cat
@@ -50,10 +51,30 @@ class ElevenPointMAP(MultilabelPrecisionRecallCurve):
         return torch.stack(values).mean()
 
 
+class BoxAveragePrecision(MeanAveragePrecision):
+    """COCO's average precision of found boxes as a dict: `metric` (0..1) and, beside it, `map50` and `map`.
+
+    map50: mean over classes at an overlap of 0.5; map: mean over overlaps 0.5, 0.55, ... 0.95 too. At most 100 boxes
+    an image count. `metric` is the one named by `main`. Classes that do not occur on the split are left out; -1 of
+    COCO's own code (no object at all) becomes 0.
+    """
+
+    def __init__(self, main: str) -> None:
+        super().__init__(backend="faster_coco_eval")
+        self.main = main
+
+    def compute(self) -> dict[str, Tensor]:
+        values = super().compute()
+        beside = {"map50": values["map_50"].clamp(min=0), "map": values["map"].clamp(min=0)}
+        return {"metric": beside[self.main], **beside}
+
+
 # name -> metric for this many classes, labels or target columns; of all of them the largest value is the best
 METRICS: Mapping[str, Callable[[int], Metric]] = {
     "accuracy": lambda classes: MulticlassAccuracy(classes, average="micro"),
     "mean_per_class_accuracy": MeanPerClassAccuracy,
     "map11": ElevenPointMAP,
     "r2": lambda _: R2Score(),
+    "map50": lambda _: BoxAveragePrecision("map50"),
+    "map": lambda _: BoxAveragePrecision("map"),
 }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Structural
@@ -19,7 +19,8 @@ MakeTrainer = Callable[..., Any]  # keyword arguments of pytorch_lightning.Train
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one measurement found. Accuracies are values of the data set's metric; seconds count all grid points."""
+    """What one measurement found. Accuracies are values of the data set's metric; seconds count all grid points;
+    `beside` are further values on the test split, for columns of their own."""
 
     accuracy: float
     val_accuracy: float
@@ -28,6 +29,7 @@ class Outcome:
     seconds: float
     image_size: int
     precision: str
+    beside: Mapping[str, float] = field(default_factory=dict)
 
 
 class Protocol(Structural):

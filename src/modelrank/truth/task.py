@@ -54,6 +54,19 @@ class TransferTask(pl.LightningModule):
         """Mean loss of B x outputs, float32."""
         raise NotImplementedError
 
+    def batch_loss(self, batch: Any) -> Tensor:
+        """Mean loss of a batch."""
+        images, targets, _ = batch
+        return self.loss(self(images), targets)
+
+    def values(self) -> dict[str, Tensor]:
+        """What was measured on a split: `monitor`, and whatever is worth keeping beside it."""
+        return {self.monitor: self.metric.compute()}
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Those of the new head."""
+        return list(self.network.get_submodule("head").parameters())
+
     def update_metric(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch to the metric."""
         self.metric.update(outputs, targets)
@@ -61,31 +74,30 @@ class TransferTask(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images.contiguous(memory_format=torch.channels_last)).float()
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
-        images, targets, _ = batch
-        loss = self.loss(self(images), targets)
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        loss = self.batch_loss(batch)
         # All ranks stop together; an exception would take the processes of the next grid point down as well.
         if not self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite()), all=True):
             self.diverged = f"the loss became {loss.item()} in step {self.global_step + 1}"
             self.trainer.should_stop = True
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
+    def validation_step(self, batch: Any, batch_index: int) -> None:
         images, targets, _ = batch
         self.update_metric(self(images), targets)
 
     def on_validation_epoch_end(self) -> None:
-        self.log(self.monitor, self.metric.compute().float())
+        self.log_dict({name: value.float() for name, value in self.values().items()})
         self.metric.reset()
 
-    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
+    def test_step(self, batch: Any, batch_index: int) -> None:
         self.validation_step(batch, batch_index)
 
     def on_test_epoch_end(self) -> None:
         self.on_validation_epoch_end()
 
     def configure_optimizers(self) -> Any:
-        head = list(self.network.get_submodule("head").parameters())
+        head = self.head_parameters()
         new = {id(parameter) for parameter in head}
         groups = [
             {"params": [parameter for parameter in self.network.parameters() if id(parameter) not in new]},
