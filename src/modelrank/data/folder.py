@@ -60,18 +60,10 @@ class FolderCopy:
         stats = [(path, path.stat()) for split in files.values() for path, _ in split]
         listing = [[str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
         identity = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-        bad = {Path(path) for path in _unreadable([path for path, _ in stats], places.store, identity)}
-        if bad:
-            names = ", ".join(str(path) for path in sorted(bad)[:10]) + (", ..." if len(bad) > 10 else "")
-            if places.on_unreadable == "refuse":
-                raise ModelRankError(
-                    f"{len(bad)} unreadable image(s): {names}; mend or remove them, or leave them out with "
-                    "dataset.on_unreadable=skip"
-                )
-            log.warning("left out %d unreadable image(s): %s", len(bad), names)
+        readable = usable([path for path, _ in stats], places, identity)
         splits = {}
         for name, listed in files.items():
-            good = [(path, label) for path, label in listed if path not in bad]
+            good = [(path, label) for path, label in listed if path in readable]
             labels = np.array([label for _, label in good], np.int64)
             if gone := {label for _, label in listed} - set(labels.tolist()):
                 raise ModelRankError(f"{root}: no readable image of {[classes[c] for c in sorted(gone)]} in {name}")
@@ -103,13 +95,30 @@ def _class_files(part: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]
     return listed
 
 
+def usable(paths: list[Path], places: Places, identity: str) -> set[Path]:
+    """The image files that can be decoded; the others are refused, or left out with a warning, as `places` says.
+
+    The verdict is kept in the cache under `identity`, that of the paths, sizes and times of the files.
+    """
+    bad = {Path(path) for path in _unreadable(paths, places.store, identity)}
+    if bad:
+        names = ", ".join(str(path) for path in sorted(bad)[:10]) + (", ..." if len(bad) > 10 else "")
+        if places.on_unreadable == "refuse":
+            raise ModelRankError(
+                f"{len(bad)} unreadable image(s): {names}; mend or remove them, or leave them out with "
+                "dataset.on_unreadable=skip"
+            )
+        log.warning("left out %d unreadable image(s): %s", len(bad), names)
+    return set(paths) - bad
+
+
 def _unreadable(paths: list[Path], store: Path, identity: str) -> list[str]:
     """Paths of the files that PIL cannot decode to the end, remembered by the identity of the listing."""
     verdict = store / f"unreadable-{identity[:16]}.json"
     if verdict.is_file():
         return json.loads(verdict.read_text())
     with ThreadPoolExecutor() as pool:  # PIL decodes without holding the interpreter's lock
-        readable = list(tqdm(pool.map(_readable, paths), "check images", len(paths), unit=" image", delay=1))
+        readable = list(tqdm(pool.map(_decodes, paths), "check images", len(paths), unit=" image", delay=1))
     bad = [str(path) for path, fine in zip(paths, readable, strict=True) if not fine]
     store.mkdir(parents=True, exist_ok=True)
     scratch = verdict.with_suffix(f".{id(paths)}.tmp")
@@ -118,7 +127,7 @@ def _unreadable(paths: list[Path], store: Path, identity: str) -> list[str]:
     return bad
 
 
-def _readable(path: Path) -> bool:
+def _decodes(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             image.draft("RGB", (64, 64))  # JPEG: reads the whole file, but at a fraction of the arithmetic
