@@ -20,6 +20,7 @@ ROOMS = {
     "ranking": {"types"},
     "features": {"types", "provenance", "packages", "hub", "data"},
     "truth": {"types", "provenance", "hub", "data", "features", "ranking", "scorers"},
+    "pretrain": {"types", "hub", "data", "scorers", "truth"},
     "report": {"types", "ranking"},
     "api": {"types", "features", "scorers", "ranking", "build"},
     "build": {"types", "hub", "data", "tracking"},
@@ -32,6 +33,7 @@ ROOMS = {
         "ranking",
         "features",
         "truth",
+        "pretrain",
         "report",
         "build",
         "tracking",
@@ -39,7 +41,8 @@ ROOMS = {
     "__init__": {"api"},
 }
 ONLY_IN = {
-    "pytorch_lightning": {"features", "truth", "data"},
+    "pytorch_lightning": {"features", "truth", "data", "pretrain"},
+    "lightly": {"pretrain"},
     "wandb": {"tracking"},
     "hydra": {"build", "sweep", "stages"},
 }

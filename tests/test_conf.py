@@ -28,6 +28,7 @@ CHOICES = [
     for group in ("stage", "hub", "dataset", "scorer", "protocol", "truth", "trainer", "logger", "debug", "experiment")
     for name in options(group)
 ]
+CHOICES += [f"stage=pretrain {group}={name}" for group in ("encoder", "objective") for name in options(group)]
 
 
 def targets(node, path=""):
@@ -45,7 +46,7 @@ def targets(node, path=""):
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_target_takes_the_arguments_of_its_yaml(choice):
-    config = composed(choice)
+    config = composed(*choice.split())
     for path, node in targets(config):
         function = get_object(node._target_)
         signature = inspect.signature(function)

@@ -105,9 +105,6 @@ class Recipe:
             )
             last = folder / "last.ckpt"
             fitting.fit(task, ckpt_path=last if last.exists() else None, weights_only=True)
-        if not np.isfinite(curve.rows[-1]["loss"]):
-            last.unlink(missing_ok=True)
-            raise ModelRankError(f"{self.name}: the loss became {curve.rows[-1]['loss']}; lower stage.learning_rate")
         save_weights(task.encoder, folder / f"{self.name}.safetensors")
         return {
             "dimension": dimension,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from modelrank.pretrain.objectives import Objective
+from modelrank.types import ModelRankError
 
 
 class Pretraining(pl.LightningModule):
@@ -77,7 +78,12 @@ class Pretraining(pl.LightningModule):
         images = self.images[rows].float() / 255
         generator = _generator(self.seed, self.global_step, 1, self.device)
         views = [self.objective.augmentation(images, generator) for _ in range(self.objective.views)]
-        return self.objective.loss(self.encoder, views, self.labels[rows], self.embed)
+        loss = self.objective.loss(self.encoder, views, self.labels[rows], self.embed)
+        if not loss.isfinite():
+            raise ModelRankError(
+                f"the loss became {loss.item()} in step {self.global_step + 1}; lower stage.learning_rate"
+            )
+        return loss
 
     def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
         super().optimizer_step(*arguments, **keywords)
