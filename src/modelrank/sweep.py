@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULTS = "results.csv"
-ROW_FILES = ("ranking.csv", "truth.csv", "analysis.csv", "scores.csv", "assets.csv")  # a job's result: the first that it wrote
+# a job's result: the first of these that it wrote
+ROW_FILES = ("ranking.csv", "truth.csv", "analysis.csv", "scores.csv", "assets.csv")
 
 
 class CollectRows(Callback):
