@@ -15,7 +15,9 @@ from tests.data.making import cifar10_tgz, deb, idx, mnist_members, noise, packe
 
 from modelrank.data import readers
 from modelrank.data.copies import Places
+from modelrank.data.images import as_rgb
 from modelrank.data.package import PackageCopy
+from modelrank.data.rotated import turned
 from modelrank.types import MissingAsset, ModelRankError
 
 CONF = Path(__file__).parents[2] / "conf/dataset"
@@ -227,3 +229,20 @@ def test_real_package(name, sizes, tmp_path):
     assert counts[2] == (sizes[1] if len(sizes) > 1 else pytest.approx(0.2 * sizes[0], rel=0.1))
     for split in data.splits.values():
         assert set(np.unique(split.targets)) == set(range(len(data.classes)))
+
+
+def test_rotation_turns_the_garments_of_its_package(packages, tmp_path):
+    archive = deb(packages / "f.deb", mnist_members("usr/share/datasets/fashion-mnist/"))
+    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / "rotation.yaml")})
+    config.dataset.copies = {"package": config.dataset.copies.package}
+    config.dataset.copies.package.copy.package.update(file=archive.name, sha256=packed(archive).sha256)
+    OmegaConf.update(config, "dataset.subsample", {"train": 40, "val": 20, "test": 20})
+    data = instantiate(config.dataset).load(tmp_path)
+    assert (data.task, data.metric, data.classes, data.mirror) == ("regression", "r2", ("sine", "cosine"), False)
+    assert [data.splits[s].targets.shape for s in ("train", "val", "test")] == [(40, 2), (20, 2), (20, 2)]
+    image, target = data.splits["test"][0]
+    garment = noise(40, 28, 28, seed=40)[int(data.splits["test"].ids[0].split("/")[1])]
+    angle = float(np.degrees(np.arctan2(*target.tolist())))
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(turned(as_rgb(garment), angle, 64)))
+    assert (tmp_path / "datasets" / "fashion_mnist").is_dir(), "converted where Fashion-MNIST itself finds it"
+    assert not list((tmp_path / "datasets").glob("rotation*"))

@@ -25,7 +25,7 @@ class Images(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2", "map"]  # map: mean AP at IoU 0.5, 0.55 ... 0.95
+Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2", "map50", "map"]  # map: IoU 0.5, 0.55 ... 0.95
 Transform = Callable[[Image.Image], Tensor] | BoxTransform
 
 

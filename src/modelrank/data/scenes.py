@@ -67,7 +67,10 @@ def make(split: str, count: int, ingredients: Ingredients, rules: Rules, seed: i
         for _ in range(rng.integers(rules.objects[0], rules.objects[1] + 1)):
             label = int(rng.integers(len(ingredients.items)))
             name = str(rng.choice(ingredients.items[label]))
-            objects.append((varied(ingredients.cut_out(name), rng, rules), label))
+            try:
+                objects.append((varied(ingredients.cut_out(name), rng, rules), label))
+            except ModelRankError as error:
+                raise ModelRankError(f"scene {split}/{number:04}, cut-out {name}: {error}") from error
             names.append(name)
         images[number], owner, placed = compose(canvas, [pixels for pixels, _ in objects], rng, rules.covered)
         corners = np.array([tight(owner == k) for k in placed], np.float32).reshape(-1, 4)

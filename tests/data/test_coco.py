@@ -1,0 +1,89 @@
+import logging
+
+import pytest
+from tests.data.making_detection import IMAGES, coco, dataset, edit_json, objects_of
+
+from modelrank.types import ModelRankError
+
+TRAIN = "annotations/instances_train.json"
+
+
+def load(tmp_path, change=None, **changes):
+    root = coco(tmp_path / "d")
+    if change:
+        edit_json(root / TRAIN, change)
+    return dataset("coco_folder", root, **changes).load(tmp_path / "cache")
+
+
+def test_crowds_are_left_out(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        data = load(tmp_path, lambda d: d["annotations"][0].update(iscrowd=1, segmentation={"counts": [1]}))
+    assert objects_of(data)["a"] == [IMAGES[0][3][1]]
+    assert "1 crowds or difficult objects are left out" in caplog.text
+
+
+def test_files_of_other_names_and_a_shared_image_folder(tmp_path):
+    root = coco(tmp_path / "d")
+    for old, new in (("train", "things_2017"), ("test", "held_out")):
+        (root / f"annotations/instances_{old}.json").rename(root / f"annotations/{new}.json")
+        (root / "images").mkdir(exist_ok=True)
+        for path in (root / old).iterdir():
+            path.rename(root / "images" / path.name)
+    named = {"train": "annotations/things_2017.json", "test": "annotations/held_out.json"}
+    data = dataset("coco_folder", root, **{"copies.coco.annotations": named}).load(tmp_path / "cache")
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 3, "val": 1, "test": 1}
+
+
+def test_two_files_for_one_split_ask_for_a_choice(tmp_path):
+    root = coco(tmp_path / "d")
+    (root / "annotations/instances_train2014.json").write_text("{}")
+    with pytest.raises(ModelRankError, match=r"dataset\.copies\.coco\.annotations"):
+        dataset("coco_folder", root).load(tmp_path)
+
+
+def first(key, **values):
+    return lambda document: document[key][0].update(values)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (first("annotations", category_id=4), r"annotation 0: the category id 4 is not listed"),
+    (first("annotations", category_id=[3]), r"the category id \[3\]"),
+    (first("annotations", image_id=5), r"annotation 0 is of the image id 5"),
+    (first("annotations", image_id={}), r"of the image id \{\}"),
+    (first("annotations", bbox=[0, 0, float("nan"), 4]), r"annotation 0: bbox.*finite"),
+    (first("annotations", bbox=[0, 0, float("inf"), 4]), r"annotation 0: bbox.*finite"),
+    (first("annotations", bbox=[0, 0, 4]), r"annotation 0: bbox.*4 finite numbers"),
+    (first("annotations", bbox="1234"), r"annotation 0: bbox"),
+    (first("annotations", bbox=None), r"annotation 0: bbox"),
+    (lambda d: d["annotations"][0].pop("bbox"), r"annotation 0 has no 'bbox'"),
+    (first("images", id=101), r"the image id 101 occurs twice"),
+    (first("images", file_name="b.png"), r"b\.png occurs under two image ids"),
+    (lambda d: d["images"][0].pop("file_name"), r"lacks its 'id' or 'file_name'"),
+    (first("images", width="wide"), r"size of a\.png"),
+    (first("categories", id=3), r"category 3.*twice"),
+    (first("categories", name="ant"), r"'ant'.*twice"),
+    (lambda d: d["categories"][0].pop("name"), r"category lacks"),
+    (lambda d: d.pop("categories"), r"no list 'categories'"),
+    (lambda d: d.update(images=[3]), r"entry of 'images'"),
+])  # fmt: skip
+def test_wrong_annotations_are_refused_with_the_name_of_their_file(tmp_path, change, message):
+    with pytest.raises(ModelRankError, match=rf"instances_train\.json.*{message}"):
+        load(tmp_path, change)
+
+
+def test_categories_must_agree_between_the_splits(tmp_path):
+    with pytest.raises(ModelRankError, match=r"instances_val\.json: its categories"):
+        load(tmp_path, lambda d: d["categories"].append({"id": 91, "name": "dog"}))
+
+
+def test_broken_json_is_named(tmp_path):
+    root = coco(tmp_path / "d")
+    (root / TRAIN).write_text('{"images": [')
+    with pytest.raises(ModelRankError, match=r"instances_train\.json cannot be read as JSON"):
+        dataset("coco_folder", root).load(tmp_path)
+
+
+@pytest.mark.parametrize("named", [{"test": "x.json"}, {"train": "x.json", "held_out": "y.json"}])
+def test_annotations_of_unknown_splits_are_refused(tmp_path, named):
+    with pytest.raises(ModelRankError, match="give train"):
+        dataset("coco_folder", coco(tmp_path / "d"), **{"copies.coco.annotations": named}).load(tmp_path)

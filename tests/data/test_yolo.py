@@ -1,0 +1,82 @@
+import pytest
+from tests.data.making_detection import dataset, objects_of, yolo
+
+from modelrank.types import ModelRankError
+
+
+def load(root, cache):
+    return dataset("yolo_folder", root).load(cache)
+
+
+def test_names_may_be_a_mapping_and_folders_below_path(tmp_path):
+    root = yolo(tmp_path / "d")
+    before = objects_of(load(root, tmp_path / "cache"))
+    (root / "inner").mkdir()
+    for part in ("images", "labels"):
+        (root / part).rename(root / "inner" / part)
+    text = "path: inner\ntrain: images/train\nval: images/val\ntest: images/test\nnames: {2: cat, 0: ant, 1: bee}\n"
+    (root / "data.yaml").write_text(text)
+    assert objects_of(load(root, tmp_path / "cache")) == before
+
+
+def test_roboflows_layout(tmp_path):
+    root = yolo(tmp_path / "d")
+    before = objects_of(load(root, tmp_path / "cache"))
+    for split in ("train", "val", "test"):
+        (root / split).mkdir()
+        for part in ("images", "labels"):
+            (root / part / split).rename(root / split / part)
+    folders = "".join(f"{split}: ../{split}/images\n" for split in ("train", "val", "test"))
+    (root / "data.yaml").write_text(f"{folders}names: [ant, bee, cat]\n")
+    assert objects_of(load(root, tmp_path / "cache")) == before
+
+
+def test_an_empty_label_file_and_empty_lines(tmp_path):
+    root = yolo(tmp_path / "d")
+    (root / "labels/train/c.txt").write_text("")
+    (root / "labels/train/d.txt").write_text("\n2 0.05 0.15 0.05 0.2\n\n")
+    found = objects_of(load(root, tmp_path / "cache"))
+    assert (found["c"], [kind for kind, *_ in found["d"]]) == ([], ["cat"])
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("3 0.5 0.5 0.1 0.1", r"class 3, but .*data\.yaml has 0 to 2"),
+    ("-1 0.5 0.5 0.1 0.1", r"class -1"),
+    ("0.5 0.5 0.5 0.1 0.1", r"class 0\.5"),
+    ("0 0.5 0.5 0.1", r"5 finite numbers"),
+    ("0 0.1 0.1 0.2 0.2 0.3 0.1", r"5 finite numbers"),
+    ("0 0.5 nan 0.1 0.1", r"5 finite numbers"),
+    ("ant 0.5 0.5 0.1 0.1", r"5 numbers"),
+])  # fmt: skip
+def test_wrong_lines_are_refused_with_file_and_number(tmp_path, line, message):
+    root = yolo(tmp_path / "d")
+    (root / "labels/train/b.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(ModelRankError, match=rf"b\.txt, line 2: .*{message}"):
+        load(root, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("train: images/train\n", "'names' must list"),
+    ("train: images/train\nnames: [ant, ant]\n", "each once"),
+    ("train: images/train\nnames: {0: ant, 2: bee}\n", "not 0, 1, 2"),
+    ("val: images/val\nnames: [ant, bee, cat]\n", "no folder of train images"),
+    ("train: images/none\nnames: [ant, bee, cat]\n", "'images/none' of the train images is not there"),
+    ("train: labels/train\nnames: [ant, bee, cat]\n", "no part 'images'"),
+    ("train: [images/train]\nnames: [ant, bee, cat]\n", "not one folder"),
+    ("just words", "must have 'names'"),
+    ("train: [", "cannot be read as YAML"),
+    ("!!python/object/apply:os.getcwd []", "cannot be read as YAML"),
+])  # fmt: skip
+def test_a_wrong_data_yaml_is_refused(tmp_path, text, message):
+    root = yolo(tmp_path / "d")
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(ModelRankError, match=rf"data\.yaml.*{message}"):
+        load(root, tmp_path / "cache")
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    root = yolo(tmp_path / "d")
+    for path in (root / "images/val").iterdir():
+        path.unlink()
+    with pytest.raises(ModelRankError, match="images/val: no images"):
+        load(root, tmp_path / "cache")
