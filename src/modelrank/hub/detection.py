@@ -83,15 +83,19 @@ def detector(network: nn.Module, classes: int, head: NewHead) -> tuple[nn.Module
     """A detector of `classes` kinds of objects with every layer trainable, and its new parameters.
 
     A torchvision detector keeps everything but the layer of its class scores; any other network gets `head`. It is
-    called like torchvision's detectors, except that images are one normalised B x 3 x H x W tensor; label 0 is
-    background, the classes are 1..C. Changes `network` in place. New layers start from the global generator.
+    called through `losses` and `found`. Changes `network` in place. New layers start from the global generator.
     """
     if isinstance(network, DETECTORS):
-        model, new = network, _new_class_head(network, classes + 1)
+        model, new = network, _new_class_head(network, classes + _background(network))
     else:
-        model, new = head.on(network, classes + 1)
+        model, new = head.on(network, classes)
     model.transform = Prepared()  # type: ignore[assignment]
     return model.requires_grad_(True), new
+
+
+def _background(model: nn.Module) -> int:
+    """1 where class 0 is 'nothing' (a softmax over classes), 0 where each class is a yes or no of its own."""
+    return int(isinstance(model, FasterRCNN | SSD))
 
 
 def _new_class_head(model: nn.Module, outputs: int) -> list[nn.Parameter]:
@@ -117,12 +121,14 @@ def _new_class_head(model: nn.Module, outputs: int) -> list[nn.Parameter]:
 
 
 def found(model: nn.Module, images: Tensor) -> list[dict[str, Tensor]]:
-    """What the detector finds: `boxes` n x 4 corners in pixels, `scores`, `labels` 0..C-1, best first; eval mode."""
-    results = model(images)
-    return [{**result, "labels": result["labels"] - 1} for result in results]
+    """What the detector finds in normalised images B x 3 x H x W: `boxes` n x 4 corners in pixels, `scores`, `labels`
+    0..C-1, best first. In eval mode."""
+    first = _background(model)
+    return [{**result, "labels": result["labels"] - first} for result in model(images)]
 
 
 def losses(model: nn.Module, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> Tensor:
-    """Sum of the detector's own losses; targets have labels 0..C-1; training mode."""
-    shifted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
+    """Sum of the detector's own losses; targets are `boxes` n x 4, n may be 0, and `labels` 0..C-1. Training mode."""
+    first = _background(model)
+    shifted = [{"boxes": target["boxes"], "labels": target["labels"] + first} for target in targets]
     return torch.stack([loss.float() for loss in model(images, shifted).values()]).sum()

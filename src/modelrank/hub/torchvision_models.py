@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ WITHOUT_AUXILIARY = {"transform_input": True, "aux_logits": False, "init_weights
 OPTIONS = {"googlenet": WITHOUT_AUXILIARY, "inception_v3": WITHOUT_AUXILIARY}
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")  # its files have norm.1, today's module norm1
+KINDS = {torchvision.models: "classification", torchvision.models.detection: "detection"}
 LICENCE = "BSD-3-Clause (torchvision); no other terms are stated for the weights"
 
 
@@ -43,15 +45,7 @@ def pretrained(
     folder: where the user's own copy of the weight file may lie.
     preprocessing: None for torchvision's own.
     """
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        raise ModelRankError(f"torchvision has no classification model {name!r}; it has {', '.join(known)}")
-    options = torchvision.models.get_model_weights(name)
-    if weights not in options.__members__:
-        raise ModelRankError(
-            f"torchvision has no weights {weights!r} for {name}; it has {', '.join(options.__members__)}"
-        )
-    entry = options[weights]
+    entry = weights_entry(name, weights, torchvision.models)
     return PretrainedModel(
         name=id or name,
         architecture=partial(torchvision.models.get_model, name, **OPTIONS.get(name, {})),
@@ -73,15 +67,35 @@ def _published_preprocessing(entry: torchvision.models.WeightsEnum) -> Preproces
 def hub(names: Sequence[str], folder: str | None = None) -> dict[str, PretrainedModel]:
     """`hub=torchvision 'hub.names=[resnet18, resnet50.IMAGENET1K_V2, vit_*]'`: globs allowed, default weights unless
     named after a dot."""
-    known = torchvision.models.list_models(module=torchvision.models)
+    return named(names, torchvision.models, partial(pretrained, folder=folder), example="resnet18,vit_*")
+
+
+def weights_entry(name: str, weights: str, module: ModuleType) -> torchvision.models.WeightsEnum:
+    """The entry of a model of this module of torchvision; ModelRankError that lists the right names."""
+    known = torchvision.models.list_models(module=module)
+    if name not in known:
+        raise ModelRankError(f"torchvision has no {KINDS[module]} model {name!r}; it has {', '.join(known)}")
+    options = torchvision.models.get_model_weights(name)
+    if weights not in options.__members__:
+        raise ModelRankError(
+            f"torchvision has no weights {weights!r} for {name}; it has {', '.join(options.__members__)}"
+        )
+    return options[weights]
+
+
+def named(
+    names: Sequence[str], module: ModuleType, make: Callable[..., PretrainedModel], *, example: str
+) -> dict[str, PretrainedModel]:
+    """`make(name, weights, id=...)` for each of NAME, NAME.WEIGHTS and globs; ModelRankError where there are none."""
+    known = torchvision.models.list_models(module=module)
     found: dict[str, PretrainedModel] = {}
     for given in names:
         pattern, _, weights = given.partition(".")
         for name in [one for one in known if fnmatchcase(one, pattern)] or [pattern]:
             model = f"{name}.{weights}" if weights else name
-            found[model] = pretrained(name, weights or "DEFAULT", folder, id=model)
+            found[model] = make(name, weights or "DEFAULT", id=model)
     if not found:
-        raise ModelRankError("hub.names is empty: name models of torchvision, for example 'hub.names=[resnet18,vit_*]'")
+        raise ModelRankError(f"hub.names is empty: name models of torchvision, for example 'hub.names=[{example}]'")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from modelrank.ranking.agreement import ceiling, null_level
-from modelrank.types import Truth
+from modelrank.types import Boxes, Truth
 
 # Rows that every scorer must be read against: no pre-trained features, or no transferability score.
 REFERENCES = ("linear_probe", "knn", "static_order", "imagenet_accuracy", "parameters")
@@ -20,7 +20,24 @@ METRICS = {
     "mean_per_class_accuracy": "mean per-class accuracy",
     "map11": "11-point mAP",
     "r2": "R²",
+    "map50": "mAP@0.5",
+    "map": "mAP@[.5:.95]",
 }
+TERMS = {"cls": "classes", "reg": "boxes"}  # parts that a detection score is the sum of, each scaled over the hub
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One test image with its objects, and what each of some models found in it after fine-tuning.
+
+    image: H x W x 3 uint8; found: heading -> boxes, in the order in which they are shown.
+    """
+
+    name: str
+    image: np.ndarray
+    marked: Boxes
+    found: Mapping[str, Boxes]
+    classes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,8 @@ class Report:
     ranking: rows of ranking.csv of the same; empty without truth.
     parts:   model -> parts of its score by `scorer`; `ratio` and `task` (G each) where it is spectral.
     truth:   measured accuracies, or None (a practitioner's own data).
-    context: what was done, all optional: `scored` (names of the scored splits), `n` (images scored), `source` (the copy
+    context: what was done, all optional: `scored` (names of the scored splits), `n` (rows scored), `unit` (what a row
+             is, `images` unless said), `scenes` (for a figure, see `Scene`), `source` (the copy
              of the data set that was taken), `licences` (name -> licence), `versions` (text), `config` (YAML text),
              `command`, `commit`, `seconds`, `first_is_best` (on which share of subsets of the images it is).
     scorer:  the one that orders the models; by default the first in `scores`.
@@ -135,6 +153,13 @@ class Report:
                 spectra[model] = (np.asarray(parts["ratio"], dtype=float), np.asarray(parts["task"], dtype=float))
         return spectra
 
+    def terms(self) -> dict[str, dict[str, float]]:
+        """Heading -> model -> value of the TERMS of the report's scorer; empty where it has none."""
+        models = [row.model for row in self.models()]
+        if not models or not all(set(TERMS) <= set(self.parts.get(model, {})) for model in models):
+            return {}
+        return {name: {model: float(self.parts[model][term]) for model in models} for term, name in TERMS.items()}
+
     def levels(self) -> dict[str, float]:
         """`null`: what random scores exceed in 5 % of cases; `ceiling`: tau_w between seeds of truth; where known."""
         null = null_level(max((row.n_models for row in self.agreement()), default=0))
@@ -144,7 +169,8 @@ class Report:
     def images(self) -> str:
         """Which images were scored, for a header line."""
         n, scored = self.context.get("n"), " + ".join(self.context.get("scored", ()))
-        text = f"{n:,} images" if n else "images"
+        unit = self.context.get("unit", "images")
+        text = f"{n:,} {unit}" if n else unit
         return f"{text} of {scored} scored" if scored else f"{text} scored"
 
     def answer(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window, no global figure list
 from matplotlib.ticker import MaxNLocator
 
-from modelrank.report.content import Report, interval, significant
+from modelrank.report.content import Report, Scene, interval, significant
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6F6F6F"
 STYLE: dict[Any, Any] = {
@@ -37,6 +37,7 @@ def write(report: Report, folder: Path) -> dict[str, Path]:
         "spectrum": spectrum,
         "scatter": scatter,
         "agreement": forest,
+        "scenes": scenes,
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -191,3 +192,45 @@ def forest(report: Report) -> Figure | None:
     if report.levels():
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
     return figure
+
+
+def scenes(report: Report) -> Figure | None:
+    """A line of pictures a model: its own boxes, those that fit a marked object in colour; marked objects in white."""
+    shown: Sequence[Scene] = report.context.get("scenes", ())
+    if not shown:
+        return None
+    models = list(shown[0].found)
+    figure = Figure(figsize=(2.1 * len(shown) + 0.3, 2.1 * len(models) + 0.3), layout="constrained")
+    grid = figure.subplots(len(models), len(shown), squeeze=False)
+    for line, model in zip(grid, models, strict=True):
+        for axes, scene in zip(line, shown, strict=True):
+            axes.imshow(scene.image)
+            axes.set_axis_off()
+            _outline(axes, scene.marked.corners, "white", 2.4)
+            found = scene.found[model]
+            assert found.scores is not None
+            best = found.scores >= max(found.scores, default=0.0) / 3
+            for box, label, score in zip(found.corners[best], found.labels[best], found.scores[best], strict=True):
+                overlap = _overlaps(box, scene.marked.corners)
+                hit = bool(((overlap >= 0.5) & (scene.marked.labels == label)).any())
+                colour = ORANGE if hit else GREY
+                _outline(axes, box[None], colour, 1.3)
+                text = f"{scene.classes[label]} {score:.2f}"
+                place = {"va": "bottom", "ha": "left", "fontsize": 6, "color": "white", "clip_on": True}
+                pad = {"facecolor": colour, "edgecolor": "none", "pad": 0.6}
+                axes.text(box[0], box[1], text, bbox=pad, **place)
+        line[0].set_title(model, loc="left")
+    return figure
+
+
+def _outline(axes: Axes, corners: np.ndarray, colour: str, width: float) -> None:
+    for left, top, right, bottom in corners:
+        axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=colour, lw=width)
+
+
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box with n."""
+    inside = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = inside.clip(min=0).prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return shared / (areas - shared)

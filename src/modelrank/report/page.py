@@ -17,6 +17,9 @@ from modelrank.report.content import Report, ScorerRow, interval, number, signif
 CAPTIONS = {
     "spectrum": "What each score is made of: the share of the singular values that a group of spectral components "
     "holds (ratio), times how well that group alone separates the classes (task score).",
+    "scenes": "Test images with the objects that are marked in them (white) and what models found after fine-tuning "
+    "(colour: right class and an overlap of 0.5 or more; grey: neither), those with a score of at least a third of the "
+    "highest in the image.",
     "scatter": "Score against measured accuracy, one panel a scorer. Numbers are the place by measured accuracy.",
     "agreement": "How well each scorer ordered the models. One left of the dashed line cannot be told from chance.",
 }
@@ -72,6 +75,8 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
             _figure("agreement", pictures),
             _figure("scatter", pictures),
         ]
+    if "scenes" in pictures:
+        parts += ["<h2>What was found</h2>", _figure("scenes", pictures)]
     parts += ["<h2>How it was made</h2>", _made(report)]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -86,6 +91,8 @@ def _models(report: Report) -> str:
     rows = report.models()
     with_interval = any(not math.isnan(row.low) for row in rows)
     heads = ["#", "model", report.scorer, "", *(["95 % interval"] if with_interval else [])]
+    terms = report.terms()
+    heads += list(terms)
     heads += [f"measured {report.metric}", "its place"] if report.truth else []
     # bars start at the least score: the scale of most scorers has no meaningful zero
     low, high = min((row.score for row in rows), default=0.0), max((row.score for row in rows), default=0.0)
@@ -95,6 +102,7 @@ def _models(report: Report) -> str:
         cells = [_cell(str(row.rank)), _cell(row.model, "text"), _cell(significant(row.score))]
         cells += [f'<td class="bar"><span style="width:{max(share, 1):.0f}%"></span></td>']
         cells += [_cell(interval(row.low, row.high, 3), "text")] if with_interval else []
+        cells += [_cell(significant(values[row.model])) for values in terms.values()]
         cells += [_cell(number(row.accuracy, 3)), _cell(number(row.accuracy_rank, 0))] if report.truth else []
         body.append(_row(cells, "first" if row.rank == 1 else ""))
     return _table(heads, [body], text=("model", "95 % interval"))

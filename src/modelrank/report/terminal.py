@@ -62,6 +62,9 @@ def models_table(report: Report, width: int = WIDTH) -> Table:
     table.add_column(escape(report.scorer), justify="right", no_wrap=True)
     if with_interval:
         table.add_column("95 % interval", no_wrap=True)
+    terms = report.terms()
+    for name in terms:
+        table.add_column(name, justify="right", no_wrap=True)
     if spectra:
         table.add_column("ratio", no_wrap=True)
         table.add_column("task", no_wrap=True)
@@ -74,6 +77,7 @@ def models_table(report: Report, width: int = WIDTH) -> Table:
         cells = [str(row.rank), escape(row.model), significant(row.score)]
         if with_interval:
             cells.append(escape(interval(row.low, row.high, 3)))
+        cells += [significant(values[row.model]) for values in terms.values()]
         if spectra:
             ratio, task = spectra.get(row.model, NO_SPECTRUM)
             cells += [sparkline(ratio), sparkline(task)]

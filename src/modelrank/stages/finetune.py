@@ -14,7 +14,8 @@ from modelrank.report import terminal
 from modelrank.stages.check import require
 from modelrank.stages.rows import finish, raise_for_failed
 from modelrank.tracking import Tracker
-from modelrank.truth.measure import measure
+from modelrank.truth import scenes
+from modelrank.truth.measure import cell_folder, measure
 from modelrank.truth.tables import append_row
 
 log = logging.getLogger(__name__)
@@ -31,14 +32,16 @@ def finetune(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     data = build.dataset(cfg).load(cache)
     log.info("images: %s; %s", data.source, data.split_rule)
     rows: list[dict[str, Any]] = []
+    protocol = build.protocol(cfg)
     for model in build.models(cfg).values():
         try:
-            row = measure(model, data, build.protocol(cfg), trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
+            row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
         except Exception as error:  # one bad model must not stop the others
             log.exception("%s: not measured", model.name)
             rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
             continue
-        append_row(cache / "truth" / "measured.csv", row)
+        append_row(table := cache / "truth" / "measured.csv", row)
+        scenes.append(table, row, scenes.kept(cell_folder(model, data, protocol, cache=cache, seed=cfg.seed)))
         log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
         rows.append(row | {"status": "ok", "reason": ""})
     table = finish(cfg, tracker, "truth", pd.DataFrame(rows))

@@ -8,20 +8,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from modelrank import build
+from modelrank.data.images import ImageData
 from modelrank.provenance import command, commit, versions
 from modelrank.ranking.agreement import agreement, ceiling
 from modelrank.report import page, terminal
-from modelrank.report.content import Report
+from modelrank.report.content import Report, Scene
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
-from modelrank.types import NotMeasured, Ranking, Truth
+from modelrank.truth import scenes
+from modelrank.types import Boxes, NotMeasured, Ranking, Truth
 
 log = logging.getLogger(__name__)
+
+NOTHING = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
@@ -80,6 +85,8 @@ def _report(cfg: DictConfig, hub: ScoredHub, ranking: pd.DataFrame, truth: Truth
     context = {
         "scored": list(images.scored),
         "n": len(images.scored_targets()),
+        "unit": "boxes" if images.task == "detection" else "images",
+        "scenes": _scenes(cfg, images, main, truth),
         "source": f"{images.source}; {images.split_rule}",
         "licences": {images.name: images.licence} | {m.name: m.licence for m in build.models(cfg).values()},
         "versions": versions(),
@@ -90,3 +97,23 @@ def _report(cfg: DictConfig, hub: ScoredHub, ranking: pd.DataFrame, truth: Truth
         "first_is_best": hub.first_is_best.get(main.scorer) if main else None,
     }
     return Report(hub.rows, ranking, parts, truth, context, scorer=main.scorer if main else "")
+
+
+def _scenes(cfg: DictConfig, images: ImageData, main: Ranking | None, truth: Truth | None) -> list[Scene]:
+    """Test images with what three models found: the one ranked first, and the best and the worst when measured."""
+    if images.task != "detection" or truth is None or main is None or "paths" not in cfg.truth:
+        return []
+    found = scenes.found(list(cfg.truth.paths), images, truth.protocol)
+    measured = sorted((model for model in truth.accuracy if model in found), key=truth.accuracy.__getitem__)
+    if not measured:
+        return []
+    titles: dict[str, str] = {measured[-1]: "best measured", measured[0]: "worst measured"}
+    if main.best in found:
+        titles = {main.best: f"ranked first by {main.scorer}"} | titles
+    test = images.splits["test"]
+    pictures = []
+    for index, name in enumerate(test.ids[: scenes.IMAGES]):
+        image, marked = test[index]
+        own = {f"{model} ({title})": found[model].get(name, NOTHING) for model, title in titles.items()}
+        pictures.append(Scene(name, np.asarray(image), marked, own, images.classes))
+    return pictures

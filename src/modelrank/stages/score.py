@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -103,9 +104,11 @@ def _columns(outcome: Score | Exception, features: FeatureSet | Exception) -> di
     shape: dict[str, Any] = {}
     if isinstance(features, FeatureSet):
         shape = {"n": len(features.features), "d": features.features.shape[1]}
-        if features.task == "classification":
+        if features.task in ("classification", "detection"):
             shape["classes"] = len(features.targets.unique())
     if isinstance(outcome, Score):
-        return shape | {"seconds": outcome.seconds, "status": "ok", "reason": ""}
+        numbers = {name: round(part, 6) for name, part in outcome.parts.items() if isinstance(part, float)}
+        parts = json.dumps(numbers) if numbers else ""
+        return shape | {"seconds": outcome.seconds, "status": "ok", "reason": "", "parts": parts}
     status = "not_applicable" if isinstance(outcome, ScorerNotApplicable) else "failed"
     return shape | {"seconds": None, "status": status, "reason": str(outcome)}

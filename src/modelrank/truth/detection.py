@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from torchmetrics import Metric
 
 from modelrank.data import boxes
 from modelrank.data.images import ImageData, ImageSplit, Transform
+from modelrank.data.module import ImageDataModule
 from modelrank.hub.detection import NewHead, detector, found, losses
 from modelrank.hub.preprocessing import Preprocessing
-from modelrank.truth.finetune import FineTuning
+from modelrank.truth import scenes
+from modelrank.truth.finetune import FineTuning, Measured
 from modelrank.truth.grid import Point
 from modelrank.truth.metrics import METRICS
+from modelrank.truth.protocol import MakeTrainer
 from modelrank.truth.task import TransferTask
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], Tensor]
@@ -41,6 +45,11 @@ class DetectorFineTuning(FineTuning):
 
     def numbers(self) -> dict[str, object]:
         return {**super().numbers(), "head": asdict(self.head)}
+
+    def _chosen(self, on_val: Callable[[Point], float], folder: Path) -> tuple[Point, float | None, float]:
+        """A grid of one point leaves nothing to choose: its only training is that on train + val."""
+        points = self.points()
+        return (points[0], None, 0.0) if len(points) == 1 else super()._chosen(on_val, folder)
 
     def _in_memory(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
         """Decoded once; at full size, since boxes count pixels of the image."""
@@ -70,21 +79,46 @@ class DetectorFineTuning(FineTuning):
             network,
             METRICS[data.metric](len(data.classes)),
             new=new,
+            size=size,
             freeze_batch_norm=self.freeze_batch_norm,
             **self._optimisation(point),
         )
+
+    def _train_and_measure(
+        self,
+        task: TransferTask,
+        module: ImageDataModule,
+        measure_on: str,
+        title: str,
+        trainer: MakeTrainer,
+        precision: str,
+        folder: Path,
+    ) -> Measured:
+        measured = super()._train_and_measure(task, module, measure_on, title, trainer, precision, folder)
+        if measure_on == "test" and isinstance(task, Detection) and task.trainer.is_global_zero:
+            scenes.keep(task.boxes_found, module.data, task.size, folder.parent)
+        return measured
 
 
 class Detection(TransferTask):
     """Batches are (B images of one size, B targets {'boxes', 'labels'}, index B); the loss is the detector's own.
 
+    size: side of the images in pixels.
     boxes_found: what was found on each image of the last pass: index -> {'boxes', 'scores', 'labels'}.
     """
 
     def __init__(
-        self, network: nn.Module, metric: Metric, *, new: list[nn.Parameter], freeze_batch_norm: bool, **settings: Any
+        self,
+        network: nn.Module,
+        metric: Metric,
+        *,
+        new: list[nn.Parameter],
+        size: int,
+        freeze_batch_norm: bool,
+        **settings: Any,
     ) -> None:
         super().__init__(network, metric, **settings)
+        self.size = size
         self.new, self.freeze_batch_norm = {id(parameter) for parameter in new}, freeze_batch_norm
         self.boxes_found: dict[int, dict[str, Tensor]] = {}
 

@@ -111,9 +111,7 @@ class FineTuning:
                 title = f"{data.name} {model.name} {'+'.join(splits)} {label(point)}"
                 return self._train_and_measure(task, module, measure_on, title, trainer, precision, where)
 
-        best, val, seconds = search(
-            self.points(), lambda p: run(p, ("train",), "val", folder / label(p)).value, folder, TransferTask.mode
-        )
+        best, val, seconds = self._chosen(lambda p: run(p, ("train",), "val", folder / label(p)).value, folder)
         final = remembered(folder / "final.json", lambda: vars(run(best, ("train", "val"), "test", folder / "final")))
         return Outcome(
             accuracy=final["value"],
@@ -125,6 +123,10 @@ class FineTuning:
             precision=precision,
             beside=final.get("beside", {}),  # absent in what was measured before it was kept
         )
+
+    def _chosen(self, on_val: Callable[[Point], float], folder: Path) -> tuple[Point, float | None, float]:
+        """The best point of the grid, its value on val and the seconds of all."""
+        return search(self.points(), on_val, folder, TransferTask.mode)
 
     def trained(
         self,

@@ -80,7 +80,7 @@ def no_truth() -> None:
 
 def measured_rows(paths: Sequence[str | Path]) -> pd.DataFrame:
     """All measured rows of the files that exist, later files winning, with the column `file`."""
-    existing = [path for path in map(_resolve, paths) if path.exists()]
+    existing = [path for path in map(resolve, paths) if path.exists()]
     if not existing:
         raise NotMeasured(
             f"no measured accuracies: none of {', '.join(map(str, paths))} exists; measure them with stage=finetune"
@@ -92,7 +92,7 @@ def measured_rows(paths: Sequence[str | Path]) -> pd.DataFrame:
 def published_rows(path: str | Path) -> pd.DataFrame:
     """All published rows: hub, dataset, model, protocol, metric, accuracy, source."""
     return _read(
-        _resolve(path),
+        resolve(path),
         ("hub", "dataset", "model", "protocol", "metric", "accuracy", "source"),
         ("hub", "dataset", "model", "protocol"),
     )
@@ -139,7 +139,8 @@ def append_row(path: str | Path, row: Mapping[str, object]) -> None:
         temporary.replace(path)
 
 
-def _resolve(path: str | Path) -> Path:
+def resolve(path: str | Path) -> Path:
+    """A relative path of a config counts from the project's root."""
     return SHIPPED / Path(path).expanduser()  # an absolute path stays as it is
 
 

@@ -1,0 +1,81 @@
+"""What a fine-tuned detector finds in a few test images: kept beside its measurement, for a figure of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from modelrank.data.images import ImageData
+from modelrank.truth.tables import ROW, resolve
+from modelrank.types import Boxes
+
+IMAGES = 6  # the first of the test split
+BOXES = 10  # of an image, those with the highest scores
+FILE = "found.json"  # in the folder of a measurement
+TABLE = "found.csv"  # beside a table of measured accuracies
+CORNERS = ["left", "top", "right", "bottom"]
+
+
+def keep(found: Mapping[int, Mapping[str, Tensor]], data: ImageData, size: int, folder: Path) -> None:
+    """Write folder/found.json: a list of {image, class, score, left, top, right, bottom}, in pixels of the image.
+
+    found: index in the test split -> `boxes` n x 4 in pixels of a square of `size`, `scores`, `labels`.
+    """
+    test, rows = data.splits["test"], []
+    for index in range(min(IMAGES, len(test))):
+        best = found[index]["scores"].argsort(descending=True)[:BOXES]
+        corners = found[index]["boxes"][best].double().numpy() * np.tile(test.size(index), 2) / size
+        for score, label, box in zip(found[index]["scores"][best], found[index]["labels"][best], corners, strict=True):
+            place = dict(zip(CORNERS, np.round(box, 1).tolist(), strict=True))
+            rows.append({"image": test.ids[index], "class": data.classes[int(label)], "score": round(float(score), 4)})
+            rows[-1] |= place
+    (folder / FILE).write_text(json.dumps(rows))
+
+
+def kept(folder: Path) -> list[dict[str, object]]:
+    """What `keep` wrote; empty where nothing was kept (no detection)."""
+    path = folder / FILE
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def append(table: Path, row: Mapping[str, object], boxes: Sequence[Mapping[str, object]]) -> None:
+    """Add the boxes of one measurement, `row` of measured.csv, to found.csv beside `table`; replaces earlier ones."""
+    if not boxes:
+        return
+    cell = {key: row[key] for key in (*ROW, "data_fingerprint", "protocol_hash")}
+    new = pd.DataFrame([{**cell, **box} for box in boxes])
+    path = table.with_name(TABLE)
+    if path.exists():
+        old = pd.read_csv(path)
+        same = old[["dataset", "model", "protocol", "seed"]] == [
+            cell[k] for k in ("dataset", "model", "protocol", "seed")
+        ]
+        new = pd.concat([old[~same.all(axis=1)], new], ignore_index=True)
+    new.to_csv(path, index=False)
+
+
+def found(tables: Sequence[str | Path], data: ImageData, protocol: str) -> dict[str, dict[str, Boxes]]:
+    """model -> image id -> what was found there, of the lowest seed; images that `data` has other pixels of are out.
+
+    tables: of measured accuracies; later ones win.
+    """
+    paths = [path for path in (resolve(table).with_name(TABLE) for table in tables) if path.exists()]
+    chosen: dict[str, dict[str, Boxes]] = {}
+    for path in paths:
+        rows = pd.read_csv(path)
+        rows = rows[(rows.dataset == data.name) & (rows.protocol == protocol)]
+        rows = rows[rows.data_fingerprint.astype(str) == data.fingerprint[:12]]
+        for model, own in rows.groupby("model"):
+            first = own[own.seed == own.seed.min()]
+            chosen[str(model)] = {str(image): _boxes(part, data.classes) for image, part in first.groupby("image")}
+    return chosen
+
+
+def _boxes(rows: pd.DataFrame, classes: Sequence[str]) -> Boxes:
+    labels = np.array([classes.index(name) for name in rows["class"]], np.int64)
+    return Boxes(rows[CORNERS].to_numpy(np.float32), labels, rows["score"].to_numpy(np.float32))
