@@ -235,7 +235,7 @@ def test_rotation_turns_the_garments_of_its_package(packages, tmp_path):
     archive = deb(packages / "f.deb", mnist_members("usr/share/datasets/fashion-mnist/"))
     config = OmegaConf.create({"dataset": OmegaConf.load(CONF / "rotation.yaml")})
     config.dataset.copies = {"package": config.dataset.copies.package}
-    config.dataset.copies.package.copy.package.update(file=archive.name, sha256=packed(archive).sha256)
+    config.dataset.copies.package["copy"].package.update(file=archive.name, sha256=packed(archive).sha256)
     OmegaConf.update(config, "dataset.subsample", {"train": 40, "val": 20, "test": 20})
     data = instantiate(config.dataset).load(tmp_path)
     assert (data.task, data.metric, data.classes, data.mirror) == ("regression", "r2", ("sine", "cosine"), False)
