@@ -21,10 +21,11 @@ def test_boxes_are_read_as_they_were_written(tmp_path, name):
     assert spec.availability(tmp_path).state == "present"
     data = spec.load(tmp_path / "cache")
     assert data.classes == ("ant", "bee", "cat")
-    assert (data.task, data.metric) == ("detection", "map")
+    assert data.task == "detection"
     assert {split: [Path(i).stem for i in part.ids] for split, part in data.splits.items()} == {
         "train": list("abcd"), "val": ["e"], "test": ["f"]}  # fmt: skip
     assert objects_of(data) == EXPECTED
+    assert "train 4 (4 objects), val 1 (1 objects), test 1 (2 objects)" in data.split_rule
     for split in data.splits.values():
         for boxes in split.targets:
             assert (boxes.corners.dtype, boxes.labels.dtype) == (np.float32, np.int64)

@@ -167,11 +167,10 @@ class ImageData:
     def scored_targets(self) -> np.ndarray:
         """Targets of the scored splits, in the order in which their features are extracted.
 
-        Detection has one row of features for each box: the labels of all boxes, see `scored_boxes`.
+        Detection has one row of features for each box: the labels of all boxes, as in `scored_boxes`.
         """
-        if self.task == "detection":
-            return self.scored_boxes()[0]
-        return np.concatenate([self.splits[name].targets for name in self.scored])
+        targets = np.concatenate([self.splits[name].targets for name in self.scored])
+        return np.concatenate([boxes.labels for boxes in targets]) if self.task == "detection" else targets
 
     def scored_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Label, normalised box and image of each object of the scored splits: see `boxes.box_rows`."""

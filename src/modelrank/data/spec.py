@@ -177,8 +177,12 @@ class DatasetSpec:
             else "random"
         )
         words = [f"the set's own {', '.join(given)}"] + [f"{', '.join(cut)} ({how}, seed {self.seed})"] * bool(cut)
-        sizes = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
+        sizes = ", ".join(f"{name} {len(split)}{_objects(split)}" for name, split in splits.items())
         return f"{'; '.join(words)}; used: {sizes}; scored: {' + '.join(self.scored)}"
+
+
+def _objects(split: ImageSplit) -> str:
+    return f" ({sum(len(boxes.labels) for boxes in split.targets)} objects)" if split.targets.dtype == object else ""
 
 
 def fingerprint(identity: str, splits: Mapping[str, ImageSplit]) -> str:
