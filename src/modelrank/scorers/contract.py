@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modelrank.scorers.linalg import Rows, chunks
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, Rows, chunks
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable, Task
 
 # Arrays of the FeatureSet, or keys of its `facts`. Only what is named is checked: a scorer that reads the logits
@@ -176,11 +176,17 @@ def _check_matrix(name: str, x: Rows, data: FeatureSet) -> None:
         raise ValueError(f"{name} has {len(x)} rows, features has {len(data.features)}")
     if name == "boxes" and x.shape[1] != 4:
         raise ValueError(f"boxes must be N x 4 (centre x, centre y, width, height), got shape {tuple(x.shape)}")
-    bad = sum(int(rows.numel() - rows.isfinite().sum()) for _, rows in chunks(x))
+    bad = sum(_not_finite(rows) for _, rows in chunks(x, elements=CHUNK_ELEMENTS))
     if bad:
         raise ValueError(
             f"{name} holds {bad} NaN or infinite values of {x.shape[0] * x.shape[1]}; drop or mend these rows"
         )
+
+
+def _not_finite(rows: Tensor) -> int:
+    if bool(rows.sum().isfinite()):  # then they all are, and one reading was enough
+        return 0
+    return int(rows.numel() - rows.isfinite().sum())
 
 
 def _canonical_targets(data: FeatureSet) -> Tensor:

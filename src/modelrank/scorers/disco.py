@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modelrank.scorers.contract import minmax, scorer, subset
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, pca
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, own_posterior, pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 Covariance = Literal["identity", "shared", "diagonal", "per_class"]
@@ -210,7 +210,7 @@ def true_posterior(
     n = len(z)
     counts = torch.bincount(labels).double()
     sums = z.new_zeros(len(counts), z.shape[1], dtype=torch.float64)
-    for part, rows in chunks(z, torch.float64):
+    for part, rows in chunks(z, torch.float64, CHUNK_ELEMENTS // 4):
         sums += class_sums(rows, labels[part], len(counts))
     means = sums / counts[:, None]
     prior = (counts / n).log()
@@ -224,12 +224,10 @@ def true_posterior(
     bias = (prior - means.square().sum(1) / 2).to(z.dtype)
     means = means.to(z.dtype)
     result = z.new_empty(n)
-    rows = max(1, CHUNK_ELEMENTS // len(counts))
+    rows = max(1, CHUNK_ELEMENTS // 4 // len(counts))
     for start in range(0, n, rows):
         part = slice(start, start + rows)
-        logits = torch.addmm(bias, z[part], means.T)
-        own = logits.gather(1, labels[part, None]).squeeze(1)
-        result[part] = (own - logits.logsumexp(1)).exp()
+        result[part] = own_posterior(torch.addmm(bias, z[part], means.T), labels[part])
     return result
 
 
@@ -248,8 +246,7 @@ def _per_class_posterior(z: Tensor, labels: Tensor, means: Tensor, counts: Tenso
         part = slice(start, start + rows)
         white = (z[part].double() - means[:, None]) @ roots  # C x n x s
         logits = prior + half_logdet - white.square().sum(2).T / 2
-        true = logits.gather(1, labels[part, None]).squeeze(1)
-        result[part] = (true - logits.logsumexp(1)).exp().to(z.dtype)
+        result[part] = own_posterior(logits, labels[part]).to(z.dtype)
     return result
 
 

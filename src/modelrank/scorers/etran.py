@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import minmax, scorer
-from modelrank.scorers.linalg import chunks, class_moments
+from modelrank.scorers.linalg import chunks, class_moments, own_posterior
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 WEIGHTS = {"energy": 0.15, "lda": 0.85, "regression": 1.0}  # the authors' weights of the two classification parts
@@ -93,8 +93,7 @@ def nearest_centroid(data: FeatureSet) -> float:
     total = torch.zeros((), dtype=torch.float64, device=centres.device)
     for part, rows in chunks(data.features):
         centred = (rows - moments.mean.to(rows.dtype)) @ centres.T.to(rows.dtype)
-        posterior = torch.softmax(centred.double() + intercept, 1)
-        total += posterior.gather(1, data.targets[part][:, None]).sum()
+        total += own_posterior(centred.double() + intercept, data.targets[part]).sum()
     return float(total) / len(data.features)
 
 

@@ -7,7 +7,7 @@ import warnings
 import torch
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import class_moments, scatter, shared
+from modelrank.scorers.linalg import class_moments, scatter, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
@@ -34,7 +34,7 @@ def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
         # the least eigenvalue is at least 1 / |S^-1|, the largest at most |S|: all are kept, by a margin of 100
         if float(total.norm() * inverse.norm()) * least < 1e-2:
             return Score(float(moments.counts @ ((centred @ inverse) * centred).sum(1)))
-    values, vectors = shared(data, "scatter eigen", lambda: torch.linalg.eigh(scatter(data)))
+    values, vectors = scatter_eigen(data)
     keep = values > float(values[-1]) * least
     if not bool(keep.any()):
         raise ScorerNotApplicable("hscore: the features are the same for every sample")

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import class_moments, fourth_moment, scatter, shared
+from modelrank.scorers.linalg import class_moments, fourth_moment, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
@@ -19,7 +19,7 @@ def hscore_shrinkage(data: FeatureSet) -> Score:
     """
     n, d = data.features.shape
     moments = class_moments(data)
-    values, vectors = shared(data, "scatter eigen", lambda: torch.linalg.eigh(scatter(data)))
+    values, vectors = scatter_eigen(data)
     variances = values.clamp(min=0) / n
     if not float(variances[-1]) > 0:
         raise ScorerNotApplicable("hscore_shrinkage: the features are the same for every sample")

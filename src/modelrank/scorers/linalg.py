@@ -63,9 +63,10 @@ def chunks(
 ) -> Iterator[tuple[slice, Float[Tensor, "n D"]]]:
     """Rows of `x` in order as (slice, rows in `dtype`, its compute dtype by default), about `elements` at a time.
 
-    elements: 16 CHUNK_ELEMENTS where nothing is said. A pass over a file shows its progress after two seconds.
+    elements: 4 CHUNK_ELEMENTS where nothing is said: larger arrays go back to the system each time that they are
+    freed, and getting them anew costs more than a pass. A pass over a file shows its progress after two seconds.
     """
-    rows = max(1, (elements or 16 * CHUNK_ELEMENTS) // x.shape[1])
+    rows = max(1, (elements or 4 * CHUNK_ELEMENTS) // x.shape[1])
     with tqdm(
         total=len(x), desc="reading features", unit="row", delay=2, leave=False, disable=isinstance(x, Tensor)
     ) as bar:
@@ -87,6 +88,11 @@ def class_sums(x: Tensor, labels: Tensor, classes: int) -> Tensor:
     return x.new_zeros(classes, x.shape[1]).index_add_(0, labels, x)
 
 
+def own_posterior(logits: Float[Tensor, "n C"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """softmax(logits) at each row's label; fused, where exp of the far ones would crawl through denormal numbers."""
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none").neg_().exp_()
+
+
 @dataclass(frozen=True)
 class ClassMoments:
     """First moments, float64."""
@@ -106,7 +112,8 @@ def column_mean(data: FeatureSet) -> Float[Tensor, " D"]:
     """Mean of the features, float64."""
 
     def compute() -> Tensor:
-        total = sum(rows.sum(0, dtype=torch.float64) for _, rows in chunks(data.features))
+        parts = chunks(data.features, elements=CHUNK_ELEMENTS)
+        total = sum(rows.sum(0, dtype=torch.float64) for _, rows in parts)
         return torch.as_tensor(total) / len(data.features)
 
     return shared(data, "column mean", compute)
@@ -118,7 +125,7 @@ def class_moments(data: FeatureSet) -> ClassMoments:
     def compute() -> ClassMoments:
         counts = class_counts(data).double()
         sums = torch.zeros(len(counts), data.features.shape[1], dtype=torch.float64, device=data.features.device)
-        for part, rows in chunks(data.features, torch.float64):
+        for part, rows in chunks(data.features, torch.float64, CHUNK_ELEMENTS):
             sums += class_sums(rows, data.targets[part], len(counts))
         return ClassMoments(counts, sums.sum(0) / len(data.features), sums / counts[:, None])
 
@@ -143,7 +150,7 @@ def _second_pass(data: FeatureSet) -> tuple[Tensor, Tensor]:
         def centred() -> Iterator[Tensor]:
             for _, rows in chunks(x, torch.float64):
                 rows = rows - mean
-                fourth.add_(rows.square().sum(1).square().sum())
+                fourth.add_(torch.linalg.vector_norm(rows, dim=1).pow(4).sum())
                 yield rows
 
         return gram(centred()), fourth
@@ -212,6 +219,7 @@ def pca(data: FeatureSet, components: int | None = None, solver: str = "exact", 
     """The first `components` principal components (all where None), fewer where N or D has no more.
 
     exact: eigenvectors of the D x D scatter, or of the N x N Gram matrix where N < D (cost min(N, D)^2 max(N, D)).
+    A few strong components of float32 features are found in float32, the others in float64 (see `_leading`).
     randomised: Halko et al. 2011, algorithm 4.3, as scikit-learn's PCA(svd_solver="randomized", iterated_power=1)
     draws it (same seed, same test matrix, 10 oversamples), cost 4 N D (k + 10). Unlike scikit-learn the test matrix
     multiplies the columns also where N < D: drawn for the rows, the result would depend on the order of samples.
@@ -234,50 +242,114 @@ def _exact(data: FeatureSet, k: int) -> Components:
         values, vectors = torch.linalg.eigh(centred @ centred.T)
         sigma = values.flip(0)[:k].clamp(min=0).sqrt()
         return Components((vectors.flip(1)[:, :k] * sigma).to(compute_dtype(x)), sigma)
-    values, vectors = torch.linalg.eigh(scatter(data))
-    basis = vectors.flip(1)[:, :k].to(compute_dtype(x))
-    scores = torch.empty(len(x), k, dtype=basis.dtype, device=x.device)
-    for part, rows in chunks(x):
-        torch.mm(rows - mean.to(rows.dtype), basis, out=scores[part])
+    if (found := _leading(data, k)) is not None:
+        return found
+    values, vectors = scatter_eigen(data)
+    scores = _project(data, vectors.flip(1)[:, :k].to(compute_dtype(x)))
     return Components(scores, values.flip(0)[:k].clamp(min=0).sqrt())
 
 
+def scatter_eigen(data: FeatureSet) -> tuple[Float[Tensor, " D"], Float[Tensor, "D D"]]:
+    """Eigenvalues of the scatter, smallest first, and its eigenvectors, float64. Cost 9 D^3."""
+    return shared(data, "scatter eigen", lambda: torch.linalg.eigh(scatter(data)))
+
+
+def _project(data: FeatureSet, basis: Float[Tensor, "D k"]) -> Float[Tensor, "N k"]:
+    mean = column_mean(data).to(basis.dtype)
+    scores = torch.empty(len(data.features), basis.shape[1], dtype=basis.dtype, device=basis.device)
+    for part, rows in _centred(data.features, mean, CHUNK_ELEMENTS):
+        torch.mm(rows, basis, out=scores[part])
+    return scores
+
+
+def _leading(data: FeatureSet, k: int) -> Components | None:
+    """A few strong components of features that are no float64, with products in float32: three times as fast.
+
+    The eigenvectors of a scatter in float32 are mixed a little, by 1e-7 of the largest eigenvalue over the gap between
+    two. Ten more than wanted are kept; what was mixed among them is undone by turning the scores to their own principal
+    axes, in float64 (Rayleigh and Ritz), which leaves an error of second order. None where too many are wanted, or one
+    so weak (1e-3 of the strongest) that this is no longer small.
+    """
+    x = data.features
+    if compute_dtype(x) == torch.float64 or k + 10 > x.shape[1] // 4:
+        return None
+
+    def compute() -> tuple[Tensor, Tensor]:
+        mean = column_mean(data).float()
+        return torch.linalg.eigh(gram(rows for _, rows in _centred(x, mean, 4 * CHUNK_ELEMENTS)))
+
+    values, vectors = shared(data, "scatter eigen float32", compute)
+    if not float(values[-k]) > 1e-3 * float(values[-1]):
+        return None
+    scores = _project(data, vectors.flip(1)[:, : k + 10])
+    values, rotation = torch.linalg.eigh(gram(rows for _, rows in chunks(scores, torch.float64)))
+    return Components(scores @ rotation.flip(1)[:, :k].float(), values.flip(0)[:k].clamp(min=0).sqrt())
+
+
 def _randomised(data: FeatureSet, k: int, seed: int) -> Components:
+    """Beside the N x (k + 10) numbers one D x (k + 10) matrix and half a chunk of rows are held at a time."""
     x, dtype = data.features, compute_dtype(data.features)
     mean = column_mean(data).to(dtype)
-    width = k + 10
-    # The legacy generator and its order of drawing (row by row, float64) are what makes the published seed mean this.
-    drawn = np.random.RandomState(seed).normal(size=(x.shape[1], width))
-    test = torch.from_numpy(drawn).to(device=x.device, dtype=dtype)
-
-    def centred() -> Iterator[tuple[slice, Tensor]]:
-        return ((part, rows - mean) for part, rows in chunks(x, dtype, CHUNK_ELEMENTS))
-
-    power = torch.zeros_like(test)  # A^T A test: both products of the power iteration read a chunk once
-    for _, rows in centred():
-        power.addmm_(rows.T, rows @ test)
-    # The same range as that of A A^T A test, but with the condition of A and not its cube: float32 keeps more of it.
-    power = torch.linalg.qr(power.double()).Q.to(dtype)
+    power = _power_iteration(_centred(x, mean, CHUNK_ELEMENTS), _drawn(x, k + 10, seed))
     basis = torch.empty(len(x), power.shape[1], dtype=dtype, device=x.device)
-    for part, rows in centred():
+    for part, rows in _centred(x, mean, CHUNK_ELEMENTS // 2):
         torch.mm(rows, power, out=basis[part])
+    del power, rows
     q = _orthonormalise(basis)  # over the same memory
-    small = torch.zeros(x.shape[1], q.shape[1], dtype=dtype, device=x.device)  # (Q^T A)^T
-    for part, rows in centred():
-        small.addmm_(rows.T, q[part])
-    _, sigma, vt = torch.linalg.svd(_triangle(small))
+    _, sigma, vt = torch.linalg.svd(_triangle_of_product(_centred(x, mean, CHUNK_ELEMENTS // 2), q, len(mean)))
     found = min(k, len(sigma))  # less than k where A has less rank: the others are zero
     rotation = torch.zeros(q.shape[1], k, dtype=dtype, device=x.device)
     rotation[:, :found] = vt[:found].T * sigma[:found]
-    for part, rows in chunks(q):
+    for part, rows in chunks(q, elements=CHUNK_ELEMENTS // 4):
         basis[part, :k] = rows @ rotation
     return Components(basis[:, :k], torch.cat([sigma[:found], sigma.new_zeros(k - found)]))
 
 
+def _centred(x: Rows, mean: Float[Tensor, " D"], elements: int) -> Iterator[tuple[slice, Float[Tensor, "n D"]]]:
+    """Rows less their mean by chunks, each written over the one before: else two would be held at a time."""
+    buffer = mean.new_empty(0)
+    for part, rows in chunks(x, mean.dtype, elements):
+        yield part, torch.sub(rows, mean, out=buffer.resize_(rows.shape))
+
+
+def _drawn(x: Rows, width: int, seed: int) -> Float[Tensor, "D width"]:
+    """The legacy generator and its order of drawing (row by row, float64): the published seed means these numbers."""
+    drawn = torch.from_numpy(np.random.RandomState(seed).normal(size=(x.shape[1], width)))
+    return drawn.to(device=x.device, dtype=compute_dtype(x))
+
+
+def _power_iteration(centred: Iterable[tuple[slice, Tensor]], test: Float[Tensor, "D w"]) -> Float[Tensor, "D r"]:
+    """An orthonormal basis of A^T A test; both products read a chunk once.
+
+    Gives the same range as A A^T A test, but with the condition of A and not its cube: float32 keeps more of it.
+    """
+    power = torch.zeros_like(test)
+    for _, rows in centred:
+        power.addmm_(rows.T, rows @ test)
+    return torch.linalg.qr(power).Q
+
+
+def _triangle_of_product(centred: Iterable[tuple[slice, Tensor]], q: Tensor, dimensions: int) -> Tensor:
+    """R of A^T Q, where A are the centred rows."""
+    product = q.new_zeros(dimensions, q.shape[1])
+    for part, rows in centred:
+        product.addmm_(rows.T, q[part])
+    del rows  # pyright: ignore[reportPossiblyUnboundVariable]  there is a chunk; its memory is wanted
+    return _triangle(product)
+
+
 def _triangle(tall: Tensor) -> Tensor:
-    """R of a QR decomposition in float64, by chunks of rows (TSQR): stable where the Gram matrix is not."""
-    r = tall.new_zeros(0, tall.shape[1], dtype=torch.float64)
-    for _, rows in chunks(tall, torch.float64, CHUNK_ELEMENTS // 2):
+    """R with R^T R = tall^T tall, float64, by chunks of rows.
+
+    float32: from the eigenvectors of the Gram matrix in float64, whose 16 digits hold the square of a condition that 7
+    digits can tell. float64: by QR decompositions (TSQR), stable where the Gram matrix is not, but four times as slow.
+    """
+    parts = (rows for _, rows in chunks(tall, torch.float64, CHUNK_ELEMENTS // 8))
+    if tall.dtype == torch.float32:
+        values, vectors = torch.linalg.eigh(gram(parts))
+        return (vectors * values.clamp(min=0).sqrt()).T.flip(0)
+    r = tall.new_zeros(0, tall.shape[1])
+    for rows in parts:
         r = torch.linalg.qr(torch.cat([r, rows]), mode="r").R
     return r
 
@@ -292,7 +364,7 @@ def _orthonormalise(y: Tensor) -> Tensor:
         _, s, vt = torch.linalg.svd(_triangle(y))
         rank = max(1, int((s > s[0] * torch.finfo(y.dtype).eps).sum()))
         inverse = vt[:rank].T / s[:rank].clamp(min=torch.finfo(torch.float64).tiny)
-        for part, rows in chunks(y, torch.float64, CHUNK_ELEMENTS // 2):
+        for part, rows in chunks(y, torch.float64, CHUNK_ELEMENTS // 4):
             y[part, :rank] = (rows @ inverse).to(y.dtype)
         y = y[:, :rank]
         if s[rank - 1] > s[0] * 1e-6:

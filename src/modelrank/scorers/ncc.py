@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_moments
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_moments, own_posterior
 from modelrank.types import FeatureSet, Score
 
 
@@ -20,6 +20,5 @@ def ncc(data: FeatureSet) -> Score:
     rows_at_once = CHUNK_ELEMENTS * data.features.shape[1] // len(means) + data.features.shape[1]
     for part, rows in chunks(data.features, elements=min(rows_at_once, 4 * CHUNK_ELEMENTS)):
         logits = (rows - moments.mean.to(rows.dtype)) @ means.T.to(rows.dtype) + bias.to(rows.dtype)
-        own = logits.gather(1, data.targets[part, None]).squeeze(1)
-        total += (own - logits.logsumexp(1)).exp().sum()
+        total += own_posterior(logits, data.targets[part]).sum()
     return Score(float(total / len(data.features)))
