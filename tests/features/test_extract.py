@@ -144,7 +144,7 @@ def test_trainer_of_a_config(tmp_path, spec):
 
 def test_features_that_are_not_finite(tmp_path):
     with pytest.raises(
-        ModelRankError, match=r"tiny: 96 of 96 features of the images 0 to 7 are NaN or infinite; its weights"
+        ModelRankError, match=r"tiny: 96 of 96 features of the rows 0 to 7 are NaN or infinite; its weights"
     ):
         run(tmp_path, pretrained(scale=1e39))
     assert not list(tmp_path.glob("*.safetensors"))
