@@ -14,15 +14,22 @@ def rows(models=("a", "$b_{"), groups=4, between=True):
     return table if between else table.assign(change_between_seeds=np.nan)
 
 
+def lines_of(table):
+    return [name for name in table if name.startswith("change") or name == "unrelated"]
+
+
 @pytest.mark.parametrize("between", [True, False])
 def test_a_line_of_panels_a_model_with_what_the_rows_say(tmp_path, between):
     table = rows(between=between)
+    table.loc[table.index[-1], "change"] = 3.0
     figure = spectral_change(table)
     assert len(figure.axes) == 2 * 3
     first = table[table.model == "a"]
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     np.testing.assert_array_equal(lines["before / after"], first.change)
     assert ("between two seeds" in lines) == between
+    assert figure.axes[0].get_ylim()[0] == 0
+    assert figure.axes[0].get_ylim()[1] > table[[*lines_of(table)]].max().max(), "no line leaves its panel"
     ratios = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
     np.testing.assert_array_equal(ratios["before"], first.ratio_before)
     np.testing.assert_array_equal(ratios["after fine-tuning"], first.ratio_after)

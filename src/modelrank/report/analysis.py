@@ -32,6 +32,7 @@ def spectral_change(rows: pd.DataFrame) -> Figure:
         for axes in grid[-1]:
             axes.set_xlabel("group, leading first")
             axes.set_xticks(sorted(rows["group"].unique()))
+        grid[0][0].set_ylim(bottom=0)  # shared, and only now: it ends the scaling to what is drawn
         for axes in grid[0][:2]:
             handles, labels = axes.get_legend_handles_labels()
             figure.legend(
@@ -56,4 +57,3 @@ def _change(axes: Axes, rows: pd.DataFrame) -> None:
     for column, (label, colour, style, width) in lines.items():
         if len(rows[column].dropna()):
             axes.plot(rows["group"], rows[column], style, color=colour, lw=width, label=label)
-    axes.set_ylim(bottom=0)
