@@ -68,6 +68,7 @@ class WandbTracker(Tracker):
         self.run = wandb.init(
             **self.settings,
             dir=str(self.run_dir),
+            # of a DictConfig it is a dict with names as keys, which its declared type leaves open
             config=OmegaConf.to_container(self.config, resolve=True, throw_on_missing=True),  # type: ignore[arg-type]
             reinit="finish_previous",
             settings=wandb.Settings(silent=True),

@@ -60,6 +60,7 @@ def deb(path: Path, members: Mapping[str, bytes]) -> Path:
 
 def packed(path: Path, registry: str = "npm") -> PackageFile:
     """The pinned description of a file that lies in a cache's packages folder."""
+    # declared as one of the known registries; any string is let through so that a test can give a wrong one
     return PackageFile(registry, "made", "1", path.name, hashlib.sha256(path.read_bytes()).hexdigest())  # type: ignore[arg-type]
 
 

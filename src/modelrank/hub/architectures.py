@@ -14,14 +14,14 @@ from torchvision.models.vgg import cfgs, make_layers
 def mobilenet_v2_trunk() -> nn.Module:
     """torchvision's MobileNetV2 without its classifier: B x 1280."""
     model = mobilenet_v2()
-    model.classifier = nn.Identity()  # type: ignore[assignment]
+    model.classifier = nn.Identity()  # type: ignore[assignment]  declared as Linear
     return model
 
 
 def resnet50_trunk() -> nn.Module:
     """torchvision's ResNet-50 without its classifier: B x 2048."""
     model = resnet50()
-    model.fc = nn.Identity()  # type: ignore[assignment]
+    model.fc = nn.Identity()  # type: ignore[assignment]  declared as Linear
     return model
 
 
@@ -57,6 +57,7 @@ def resnet50_thin(*, outputs: int = 2) -> nn.Module:
     def shift(channels: int, **_: Any) -> nn.Module:  # timm passes a device and a dtype too
         return ChannelBias(channels)
 
+    # timm declares norm_layer as a module's class and calls it as any function of the channels
     model = ResNet(Bottleneck, (3, 4, 6, 3), num_classes=outputs, channels=widths, norm_layer=shift)  # type: ignore[arg-type]
     model.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
     for stage in (2, 3, 4):

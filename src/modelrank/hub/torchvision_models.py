@@ -127,7 +127,7 @@ class TorchvisionWeights:
             (DENSENET.sub(r"\1\2", name), value) for name, value in state.items() if not name.startswith(AUXILIARY)
         )
         if hasattr(state, "_metadata"):  # the versions of the modules: MNASNet and batch normalisation ask for them
-            renamed._metadata = state._metadata  # type: ignore[attr-defined]
+            renamed._metadata = state._metadata  # type: ignore[attr-defined]  torch sets it on a plain dict
         try:
             model.load_state_dict(renamed)
         except (RuntimeError, ValueError) as error:

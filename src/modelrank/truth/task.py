@@ -43,7 +43,7 @@ class TransferTask(pl.LightningModule):
         """
         super().__init__()
         # Lightning trains each module in the mode it finds, and hubs hand out networks in eval mode.
-        self.network = network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  torch leaves it out
         self.metric = metric
         self.optimizer, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.head_learning_rate = head_learning_rate
