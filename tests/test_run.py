@@ -52,10 +52,13 @@ def test_ranks_the_small_hub_and_leaves_rows(run, capsys):
     assert set(scores.status) == {"ok"}
     assert scores.query("scorer == 'disco'").score.between(0, 1).all()
     assert scores.seconds.gt(0).all()
-    disco = scores.query("scorer == 'disco'")
-    assert (disco.score_low < disco.score).all()
-    assert (disco.score < disco.score_high).all()
-    assert scores.query("scorer == 'logme'").score_low.isna().all()  # it has no cheap way and does not order the models
+    features = scores.query("scorer != 'parameters'")
+    assert (features.score_low < features.score).all()
+    assert (features.score < features.score_high).all()
+    assert features.interval_reason.isna().all()
+    rest = scores.query("scorer == 'parameters'")
+    assert rest.score_low.isna().all()
+    assert set(rest.interval_reason) == {"looks at no image"}
     printed = capsys.readouterr().out
     assert "% of subsets of the images" in printed
     assert "mobilenet_v2_random" in printed

@@ -5,7 +5,8 @@ from scipy.stats import multivariate_normal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from tests.scorers.golden import BOXES, CASES, DIGITS, EXPECTED, features
 
-from modelrank.scorers.disco import combine, disco, true_posterior
+from modelrank.scorers.contract import classes_and_boxes
+from modelrank.scorers.disco import disco, true_posterior
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 ENTRIES = [
@@ -95,13 +96,13 @@ def test_detection_adds_both_tasks_over_the_hub():
         "b": Score(0.0, {"cls": 0.4, "reg": -1.0}),
         "c": Score(0.0, {"cls": 0.3, "reg": -1.5}),
     }
-    assert combine(hub) == pytest.approx({"a": 0.0, "b": 2.0, "c": 0.5 + 0.75})
+    assert classes_and_boxes(hub) == pytest.approx({"a": 0.0, "b": 2.0, "c": 0.5 + 0.75})
     with pytest.raises(ScorerNotApplicable, match="boxes"):
         disco(features(BOXES, task="detection", boxes=None))
 
 
 def test_other_tasks_are_not_combined():
-    assert combine({"a": Score(0.3, {"ratio": 1.0}), "b": Score(0.1)}) == {"a": 0.3, "b": 0.1}
+    assert classes_and_boxes({"a": Score(0.3, {"ratio": 1.0}), "b": Score(0.1)}) == {"a": 0.3, "b": 0.1}
 
 
 def test_multilabel_is_the_mean_of_balanced_two_class_problems():

@@ -54,3 +54,14 @@ def test_multilabel_is_the_mean_over_the_columns():
 def test_features_of_zero_have_no_evidence():
     with pytest.raises(ScorerNotApplicable, match="0"):
         logme(FeatureSet(torch.zeros(10, 3), torch.arange(10) % 2))
+
+
+def test_detection_is_the_evidence_of_the_classes_and_that_of_the_boxes():
+    data = features(BOXES, task="detection")
+    score = logme(data)
+    assert score.parts["cls"] == pytest.approx(expected(BOXES, "logme")["value"], rel=1e-9)
+    assert score.parts["reg"] == pytest.approx(EXPECTED[BOXES]["logme_regression"]["value"], rel=1e-9)
+    assert score.value == score.parts["cls"] + score.parts["reg"]
+    assert logme(features(BOXES, task="detection", dtype=torch.float32)).value == pytest.approx(score.value, rel=1e-5)
+    with pytest.raises(ScorerNotApplicable, match="boxes"):
+        logme(features(BOXES, task="detection", boxes=None))

@@ -7,10 +7,20 @@ from scipy.special import softmax
 
 from modelrank.ranking.stability import stability
 from modelrank.scorers.disco import disco
+from modelrank.scorers.gbc import gbc
 from modelrank.scorers.hscore import hscore
 from modelrank.scorers.knn import knn
+from modelrank.scorers.leep import leep
+from modelrank.scorers.lfc import lfc
 from modelrank.scorers.linalg import pca
-from modelrank.scorers.stability import FEWER, cheap, subscores
+from modelrank.scorers.logme import logme
+from modelrank.scorers.ncc import ncc
+from modelrank.scorers.ncti import ncti
+from modelrank.scorers.nleep import nleep
+from modelrank.scorers.reference import parameters
+from modelrank.scorers.stability import FEWER, subscores, too_dear
+from modelrank.scorers.stable_rank import stable_rank
+from modelrank.scorers.transrate import transrate
 from modelrank.types import FeatureSet, Score
 
 
@@ -65,9 +75,25 @@ def test_other_scorers_are_run_on_fewer_subsets():
     data = images()
     found = values(knn, data, resamples=200)
     assert len(found) == FEWER
-    assert not cheap(knn)
     rows = torch.tensor(half(200, 0, 1)[0])
     assert found[0] == knn(FeatureSet(data.features[rows], data.targets[rows])).value
+
+
+@pytest.mark.filterwarnings("ignore:hscore. .* samples of:UserWarning")
+@pytest.mark.parametrize("scorer", [ncc, logme, hscore, lfc, ncti, knn, transrate, gbc, stable_rank])
+def test_wide_features_are_scored_in_their_components(scorer):
+    """Of rank 20 and far from the origin: 128 components hold all there is, so the value is that of the rows."""
+    narrow = images(d=20)
+    turned = np.linalg.qr(np.random.default_rng(1).normal(size=(180, 180)))[0][:20]
+    wide = FeatureSet(narrow.features @ torch.from_numpy(turned) + 0.3, narrow.targets)
+    direct = [scorer(FeatureSet(wide.features[r], wide.targets[r])).value for r in map(torch.tensor, half(200, 0, 3))]
+    assert values(scorer, wide)[:3] == pytest.approx(direct, rel=1e-5)
+
+
+def test_why_a_scorer_has_no_interval():
+    assert too_dear(disco) == too_dear(knn) == too_dear(leep) == ""
+    assert "as long" in too_dear(partial(nleep, variance=0.5))
+    assert too_dear(parameters) == "looks at no image"
 
 
 def test_the_same_seed_gives_the_same_subsets_for_every_model():

@@ -14,7 +14,7 @@ from torchvision.models.vgg import cfgs, make_layers
 def mobilenet_v2_trunk() -> nn.Module:
     """torchvision's MobileNetV2 without its classifier: B x 1280."""
     model = mobilenet_v2()
-    model.classifier = nn.Identity()  # type: ignore[assignment]  declared as Linear
+    model.classifier = nn.Identity()  # type: ignore[assignment]  declared as Sequential
     return model
 
 

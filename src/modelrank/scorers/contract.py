@@ -36,7 +36,10 @@ Need = Literal[
     "features", "targets", "logits", "boxes", "general", "parameters", "imagenet_accuracy", "mean_rank_elsewhere"
 ]
 Combine = Callable[[Mapping[str, Score]], dict[str, float]]
-OnSubsets = Callable[..., list[Score]]  # (data, row numbers of each subset, **hyperparameters)
+# How to score many subsets of the rows for little: a function (data, row numbers of each subset, **hyperparameters);
+# "components": on the rows of the strongest principal components, found once, for a value that does not change when the
+# features are rotated; "rows": as it is, for what is cheap.
+OnSubsets = Callable[..., list[Score]] | Literal["components", "rows"]
 
 _DECOMPOSITION_FAILS = (torch.linalg.LinAlgError, np.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
 _FACTS = {
@@ -50,7 +53,7 @@ _FACTS = {
 class ScorerFacts:
     """What the machinery must know of a scorer. `combine` turns the scores of a whole hub into its final values;
     one that `streams` passes over the rows of a feature file, the others are given all rows in memory; `on_subsets`
-    scores many subsets of the rows for less than scoring each anew, see scorers/stability.py."""
+    says how subsets of the rows are scored for little, None that there is no such way, see scorers/stability.py."""
 
     tasks: frozenset[Task]
     needs: frozenset[Need]
@@ -98,7 +101,7 @@ def scorer(
                 raise ScorerNotApplicable(f"{name} has no finite value on these features (it is {score.value})")
             return dataclasses.replace(score, value=float(score.value), seconds=time.perf_counter() - start)
 
-        checked.facts = facts  # type: ignore[attr-defined]
+        checked.facts = facts  # type: ignore[attr-defined]  functions have attributes, their type does not say so
         return cast(Scorer, checked)
 
     return decorate
@@ -109,6 +112,15 @@ def minmax(values: Mapping[str, float]) -> dict[str, float]:
     low, high = min(values.values()), max(values.values())
     span = high - low
     return {model: (value - low) / span if span > 0 else 0.0 for model, value in values.items()}
+
+
+def classes_and_boxes(scores: Mapping[str, Score]) -> dict[str, float]:
+    """Detection: minmax(part `cls`) + minmax(part `reg`) over the hub. Without these parts each model's own value."""
+    if not all({"cls", "reg"} <= set(score.parts) for score in scores.values()):
+        return {model: score.value for model, score in scores.items()}
+    cls = minmax({model: float(score.parts["cls"]) for model, score in scores.items()})
+    reg = minmax({model: float(score.parts["reg"]) for model, score in scores.items()})
+    return {model: cls[model] + reg[model] for model in scores}
 
 
 def subset(data: FeatureSet, rows: Tensor, features: Tensor | None = None) -> FeatureSet:

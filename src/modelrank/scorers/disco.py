@@ -11,28 +11,19 @@ never formed: group g is the N x s block P_g, s = components / groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modelrank.scorers.contract import minmax, scorer, subset
+from modelrank.scorers.contract import classes_and_boxes, scorer, subset
 from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, own_posterior, pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 Covariance = Literal["identity", "shared", "diagonal", "per_class"]
 Weighting = Literal["ratio", "uniform", "energy"] | int
-
-
-def combine(scores: Mapping[str, Score]) -> dict[str, float]:
-    """Detection: minmax(S_cls) + minmax(S_reg) over the hub. The other tasks keep each model's own value."""
-    if not all({"cls", "reg"} <= set(score.parts) for score in scores.values()):
-        return {model: score.value for model, score in scores.items()}
-    cls = minmax({model: float(score.parts["cls"]) for model, score in scores.items()})
-    reg = minmax({model: float(score.parts["reg"]) for model, score in scores.items()})
-    return {model: cls[model] + reg[model] for model in scores}
 
 
 def on_subsets(
@@ -64,7 +55,7 @@ def on_subsets(
 
 @scorer(
     tasks={"classification", "multilabel", "regression", "detection"},
-    combine=combine,
+    combine=classes_and_boxes,
     streams=True,
     on_subsets=on_subsets,
 )
@@ -104,7 +95,7 @@ def disco(
     multilabel: each class is a two-class problem, present or absent; S^g = mean over classes of the average of the two
         mean posteriors (over the samples that have the class, and over those that do not), so that rare classes count.
     regression: S^g = -mean over samples and columns of (b - U_g U_g^T b)^2.
-    detection: parts `cls` (on the classes) and `reg` (on the boxes), added after min-max over the hub by `combine`;
+    detection: parts `cls` (on the classes) and `reg` (on the boxes), added after min-max over the hub;
         a single model's own value is their plain sum.
 
     parts: `task` and `ratio` (one number a group), `singular_values`, `components`, `groups`.

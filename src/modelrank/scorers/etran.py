@@ -28,14 +28,16 @@ from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 WEIGHTS = {"energy": 0.15, "lda": 0.85, "regression": 1.0}  # the authors' weights of the two classification parts
 
 
-@scorer(tasks={"classification", "detection", "regression", "multilabel"}, needs={"features", "logits"})
+@scorer(
+    tasks={"classification", "detection", "regression", "multilabel"}, needs={"features", "logits"}, on_subsets="rows"
+)
 def etran_energy(data: FeatureSet, *, percent: float = 0.5, tail: str = "bot") -> Score:
     """Mean energy of the `percent` % of samples with the lowest (`bot`) or highest (`top`) energy."""
     assert data.logits is not None
     return Score(energy(data.logits, percent, tail))
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer(tasks={"classification", "detection"}, on_subsets="components")
 def etran_lda(data: FeatureSet) -> Score:
     """Mean posterior of the true class under identity covariance, in 0..1 (no parameters)."""
     return Score(nearest_centroid(data))
@@ -54,7 +56,12 @@ def combine(scores: Mapping[str, Score]) -> dict[str, float]:
     return {model: sum(WEIGHTS[part] * scaled[part][model] for part in parts) for model in scores}
 
 
-@scorer(tasks={"classification", "detection"}, needs={"features", "targets", "logits"}, combine=combine)
+@scorer(
+    tasks={"classification", "detection"},
+    needs={"features", "targets", "logits"},
+    combine=combine,
+    on_subsets="components",
+)
 def etran(data: FeatureSet, *, percent: float = 0.5) -> Score:
     """Parts `energy` (of the logits), `lda` and, for detection, `regression`; value: their raw weighted sum."""
     assert data.logits is not None

@@ -11,7 +11,7 @@ from modelrank.scorers.linalg import class_moments, scatter, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, streams=True)
+@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
 def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
     """trace(pinv(covariance of the features) covariance of the class means), float64, in 0..C-1.
 

@@ -21,7 +21,7 @@ from modelrank.scorers.linalg import chunks, class_moments, class_sums, column_m
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer(tasks={"classification", "detection"}, on_subsets="components")
 def lda_cv(data: FeatureSet, *, folds: int = 5, seed: int = 0) -> Score:
     """Accuracy over all samples, each held out once, in 0..1; parts: the mean `shrinkage` over the folds.
 

@@ -290,13 +290,13 @@ def _randomised(data: FeatureSet, k: int, seed: int) -> Components:
     """Beside the N x (k + 10) numbers one D x (k + 10) matrix and half a chunk of rows are held at a time."""
     x, dtype = data.features, compute_dtype(data.features)
     mean = column_mean(data).to(dtype)
-    power = _power_iteration(_centred(x, mean, CHUNK_ELEMENTS), _drawn(x, k + 10, seed))
+    power = _power_iteration(_centred(x, mean, CHUNK_ELEMENTS), _drawn(mean, k + 10, seed))
     basis = torch.empty(len(x), power.shape[1], dtype=dtype, device=x.device)
     for part, rows in _centred(x, mean, CHUNK_ELEMENTS // 2):
         torch.mm(rows, power, out=basis[part])
     del power, rows
     q = _orthonormalise(basis)  # over the same memory
-    _, sigma, vt = torch.linalg.svd(_triangle_of_product(_centred(x, mean, CHUNK_ELEMENTS // 2), q, len(mean)))
+    _, sigma, vt = torch.linalg.svd(_triangle(_product(_centred(x, mean, CHUNK_ELEMENTS // 2), q, len(mean))))
     found = min(k, len(sigma))  # less than k where A has less rank: the others are zero
     rotation = torch.zeros(q.shape[1], k, dtype=dtype, device=x.device)
     rotation[:, :found] = vt[:found].T * sigma[:found]
@@ -312,10 +312,9 @@ def _centred(x: Rows, mean: Float[Tensor, " D"], elements: int) -> Iterator[tupl
         yield part, torch.sub(rows, mean, out=buffer.resize_(rows.shape))
 
 
-def _drawn(x: Rows, width: int, seed: int) -> Float[Tensor, "D width"]:
+def _drawn(mean: Float[Tensor, " D"], width: int, seed: int) -> Float[Tensor, "D width"]:
     """The legacy generator and its order of drawing (row by row, float64): the published seed means these numbers."""
-    drawn = torch.from_numpy(np.random.RandomState(seed).normal(size=(x.shape[1], width)))
-    return drawn.to(device=x.device, dtype=compute_dtype(x))
+    return torch.from_numpy(np.random.RandomState(seed).normal(size=(len(mean), width))).to(mean)
 
 
 def _power_iteration(centred: Iterable[tuple[slice, Tensor]], test: Float[Tensor, "D w"]) -> Float[Tensor, "D r"]:
@@ -329,13 +328,12 @@ def _power_iteration(centred: Iterable[tuple[slice, Tensor]], test: Float[Tensor
     return torch.linalg.qr(power).Q
 
 
-def _triangle_of_product(centred: Iterable[tuple[slice, Tensor]], q: Tensor, dimensions: int) -> Tensor:
-    """R of A^T Q, where A are the centred rows."""
+def _product(centred: Iterable[tuple[slice, Tensor]], q: Float[Tensor, "N r"], dimensions: int) -> Tensor:
+    """A^T Q, where A are the centred rows."""
     product = q.new_zeros(dimensions, q.shape[1])
     for part, rows in centred:
         product.addmm_(rows.T, q[part])
-    del rows  # pyright: ignore[reportPossiblyUnboundVariable]  there is a chunk; its memory is wanted
-    return _triangle(product)
+    return product
 
 
 def _triangle(tall: Tensor) -> Tensor:

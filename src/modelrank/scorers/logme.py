@@ -11,13 +11,13 @@ The popular fixed-point form of the code leaves out -(D - k)/2 log(alpha) and so
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from modelrank.scorers.contract import scorer
+from modelrank.scorers.contract import classes_and_boxes, scorer
 from modelrank.scorers.linalg import chunks, class_moments, scatter, shared
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
@@ -33,27 +33,37 @@ class _Spectrum:
     dimensions: int
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, streams=True)
+@scorer(
+    tasks={"classification", "multilabel", "regression", "detection"},
+    combine=classes_and_boxes,
+    streams=True,
+    on_subsets="components",
+)
 def logme(data: FeatureSet, *, iterations: int = 11, tolerance: float = 1e-2) -> Score:
     """Mean over the target columns of the maximal log evidence per sample.
 
-    classification and detection: one column of 0 / 1 a class; multilabel: the columns as they are; regression: the
-    columns as they are, no intercept. For regression on boxes give the boxes as targets with task "regression".
+    classification: one column of 0 / 1 a class; multilabel: the columns as they are; regression: the columns as they
+    are, no intercept. detection: parts `cls` (as classification) and `reg` (as regression, on the boxes), added after
+    min-max over the hub; a single model's own value is their plain sum.
     iterations, tolerance: at most so many updates of alpha and beta, until alpha / beta moves by less than tolerance,
         relatively; 1e-2 and the evidence with the last update's sums is what the authors' code (_fit_icml) does.
 
     parts: `evidence`, one number a column. Cost N min(N, D)^2 + min(N, D)^3 in float64.
     """
-    spectrum = _spectrum(data)
-    evidence = torch.stack(
-        [_evidence(spectrum, column, iterations, tolerance) for column in range(spectrum.x2.shape[1])]
-    )
-    return Score(float(evidence.mean()), {"evidence": evidence.cpu().numpy()})
+    if data.task != "detection":
+        evidence = _evidence(_spectrum(data), iterations, tolerance)
+        return Score(float(evidence.mean()), {"evidence": evidence.cpu().numpy()})
+    if data.boxes is None:
+        raise ScorerNotApplicable("logme: detection needs boxes, one row a sample")
+    classes, boxes = replace(data, task="classification"), replace(data, task="regression", targets=data.boxes)
+    cls, reg = (_evidence(_spectrum(one), iterations, tolerance) for one in (classes, boxes))
+    parts = {"cls": float(cls.mean()), "reg": float(reg.mean()), "evidence": torch.cat([cls, reg]).cpu().numpy()}
+    return Score(parts["cls"] + parts["reg"], parts)
 
 
 def _spectrum(data: FeatureSet) -> _Spectrum:
     n, d = data.features.shape
-    one_hot = data.task in ("classification", "detection")
+    one_hot = data.task == "classification"
     if n < d:
         targets = torch.nn.functional.one_hot(data.targets) if one_hot else data.targets
         targets = targets.double()
@@ -86,20 +96,23 @@ def _products(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return fty, total / len(features)
 
 
-def _evidence(spectrum: _Spectrum, column: int, iterations: int, tolerance: float) -> Tensor:
+def _evidence(spectrum: _Spectrum, iterations: int, tolerance: float) -> Float[Tensor, " K"]:
+    """All columns side by side; one that has converged keeps its alpha and beta."""
     n, d = spectrum.samples, spectrum.dimensions
-    sigma, x2, y2 = spectrum.sigma, spectrum.x2[:, column], spectrum.y2[column]
-    outside = (y2 - x2.sum()).clamp(min=0)  # what no combination of features explains
-    alpha = beta = torch.ones((), dtype=torch.float64, device=sigma.device)
-
+    sigma, x2, y2 = spectrum.sigma[:, None], spectrum.x2, spectrum.y2
+    outside = (y2 - x2.sum(0)).clamp(min=0)  # what no combination of features explains
+    alpha, beta = torch.ones_like(outside), torch.ones_like(outside)
+    going = torch.ones_like(outside, dtype=torch.bool)
     for _ in range(iterations):
         t = alpha / beta
-        gamma = (sigma / (sigma + t)).sum()
-        m2 = (sigma * x2 / (t + sigma).square()).sum() + 1e-5
-        res2 = (x2 / (1 + sigma / t).square()).sum() + outside + 1e-5
-        alpha, beta = gamma / m2, (n - gamma) / res2
-        if abs(alpha / beta - t) <= tolerance * t:
+        gamma = (sigma / (sigma + t)).sum(0)
+        m2 = (sigma * x2 / (t + sigma).square()).sum(0) + 1e-5
+        res2 = (x2 / (1 + sigma / t).square()).sum(0) + outside + 1e-5
+        alpha = torch.where(going, gamma / m2, alpha)
+        beta = torch.where(going, (n - gamma) / res2, beta)
+        going &= (alpha / beta - t).abs() > tolerance * t
+        if not bool(going.any()):
             break
-    log_determinant = (alpha + beta * sigma).log().sum() + (d - len(sigma)) * alpha.log()
+    log_determinant = (alpha + beta * sigma).log().sum(0) + (d - len(sigma)) * alpha.log()
     # alpha m2 + beta res2 = gamma + (n - gamma): with m2 and res2 of the last update, as in the authors' code
     return (d * alpha.log() + n * beta.log() - log_determinant - n - n * math.log(2 * math.pi)) / (2 * n)

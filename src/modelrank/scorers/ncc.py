@@ -7,7 +7,7 @@ from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_moments, own_
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "detection"}, streams=True)
+@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
 def ncc(data: FeatureSet) -> Score:
     """Mean over samples of the posterior of the true class: softmax over c of -1/2 |x - mu_c|^2 + log(N_c / N).
 

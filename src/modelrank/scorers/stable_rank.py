@@ -10,7 +10,7 @@ from modelrank.scorers.rankme import singular_values
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, needs={"features"})
+@scorer(tasks={"classification", "multilabel", "regression", "detection"}, needs={"features"}, on_subsets="components")
 def stable_rank(data: FeatureSet) -> Score:
     """Stable rank (no parameters)."""
     squares = singular_values(data).square()

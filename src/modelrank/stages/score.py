@@ -57,9 +57,15 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
             features = _with_facts(features, model.name, mean_rank_elsewhere)
         for name, scorer in scorers.items():
             outcome = outcomes[name][model.name] = _outcome(scorer, features)
+            row = run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(outcome, features)
+            row["interval_reason"] = ""
             if isinstance(features, FeatureSet) and isinstance(outcome, Score):
-                draws[name] |= stability.draw(cfg, model.name, scorer, features, main=name == next(iter(scorers)))
-            rows.append(run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(outcome, features))
+                drawn = stability.draw(cfg, model.name, scorer, features, main=name == next(iter(scorers)))
+                if isinstance(drawn, Subscores):
+                    draws[name][model.name] = drawn
+                else:
+                    row["interval_reason"] = drawn
+            rows.append(row)
             bar.update()
     bar.close()
     assert images is not None  # a hub has at least one model, see build.models

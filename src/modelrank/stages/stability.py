@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from modelrank.ranking.stability import Stability, stability
-from modelrank.scorers.stability import Subscores, cheap, subscores
+from modelrank.scorers.contract import facts_of
+from modelrank.scorers.stability import Subscores, subscores, too_dear
 from modelrank.types import FeatureSet, Ranking, Score, ScorerNotApplicable
 
 log = logging.getLogger(__name__)
@@ -17,18 +18,20 @@ log = logging.getLogger(__name__)
 
 def draw(
     cfg: DictConfig, model: str, scorer: Callable[..., Score], features: FeatureSet, *, main: bool
-) -> dict[str, Subscores]:
-    """{model: scores of subsets of its images}, for the main scorer (it orders the models) and for those that have
-    them for little; nothing for the others, for which twenty runs on halves would cost more than the rest of the run.
+) -> Subscores | str:
+    """Scores of subsets of the images, for the main scorer (it orders the models) and for those that have them for
+    little; for the others the reason why not, which goes into scores.csv.
     """
-    if cfg.stability is None or not (main or cheap(scorer)):
-        return {}
+    if cfg.stability is None:
+        return "stability=null"
+    reason = too_dear(scorer)
+    if reason and (not main or not facts_of(scorer).needs & {"features", "targets", "logits"}):
+        return reason
     try:
-        drawn = subscores(scorer, features, resamples=cfg.stability.resamples, seed=cfg.stability.seed)
+        return subscores(scorer, features, resamples=cfg.stability.resamples, seed=cfg.stability.seed)
     except (ScorerNotApplicable, ValueError) as reason:  # half of the images can be too few where all are enough
         log.info("%s: no interval of the score (%s)", model, reason)
-        return {}
-    return {model: drawn}
+        return f"on half of the images: {reason}"
 
 
 def judge(cfg: DictConfig, scorer: Any, ranking: Ranking, draws: Mapping[str, Subscores]) -> Stability:
