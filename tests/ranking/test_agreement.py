@@ -103,6 +103,8 @@ def test_a_tie_for_first_earns_no_credit_for_luck():
 
 def test_rel_is_not_a_number_where_the_best_r2_is_negative():
     assert np.isnan(rel_at([1, 2, 3], [-0.1, -0.2, -0.3], 1))
+    assert np.isnan(rel_at([1, 2, 3], [0.4, 0.2, -0.3], 1)), "a negative R^2 is no share of a positive one"
+    assert rel_at([1, 2, 3], [0.4, 0.2, -0.3], 2) == 0.5
 
 
 def test_only_models_with_both_count():

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -38,6 +39,14 @@ def test_reference_rows_stand_apart_below_a_line(report):
 @pytest.mark.parametrize("width", [80, 120])
 def test_nothing_is_cut_off_at_the_usual_widths(report, width):
     text = shown(report, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_negative_parts_of_a_regression_cut_nothing_off(report, width):
+    parts = {model: {**part, "task": -np.asarray(part["task"])} for model, part in report.parts.items()}
+    text = shown(dataclasses.replace(report, parts=parts), width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
 

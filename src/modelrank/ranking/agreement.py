@@ -136,10 +136,10 @@ def pr_top(scores: ArrayLike, accuracy: ArrayLike, k: int) -> float:
 
 
 def rel_at(scores: ArrayLike, accuracy: ArrayLike, k: int) -> float:
-    """Best accuracy among the k first ranked / best accuracy of all. NaN where that is not positive (R^2 can be so)."""
+    """Best accuracy among the k first ranked / best accuracy of all. NaN where either is negative (R^2 can be)."""
     accuracy = np.asarray(accuracy)
-    best = accuracy.max()
-    return float(accuracy[_first(scores, accuracy, k)].max() / best) if best > 0 else float("nan")
+    best, found = accuracy.max(), accuracy[_first(scores, accuracy, k)].max()
+    return float(found / best) if best > 0 and found >= 0 else float("nan")
 
 
 def regret_at(scores: ArrayLike, accuracy: ArrayLike, k: int) -> float:

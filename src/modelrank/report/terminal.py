@@ -55,7 +55,8 @@ def models_table(report: Report, width: int = WIDTH) -> Table:
     """Columns: rank, score, its interval, the spectral parts as bars and (where there is room) numbers, accuracy."""
     rows, spectra = report.models(), report.spectra()
     with_interval = any(not math.isnan(row.low) for row in rows)
-    with_numbers = width >= WIDTH and max((len(ratio) for ratio, _ in spectra.values()), default=0) <= 8
+    short = all(len(ratio) <= 8 and (task >= 0).all() for ratio, task in spectra.values())  # a sign is a column more
+    with_numbers = width >= WIDTH and short
     table = _table(f"Models by {report.scorer}", width)
     table.add_column("#", justify="right")
     table.add_column("model", no_wrap=True)
