@@ -245,7 +245,7 @@ def _exact(data: FeatureSet, k: int) -> Components:
     if (found := _leading(data, k)) is not None:
         return found
     values, vectors = scatter_eigen(data)
-    scores = _project(data, vectors.flip(1)[:, :k].to(compute_dtype(x)))
+    scores = _project(data, vectors.flip(1)[:, :k].to(compute_dtype(x)), CHUNK_ELEMENTS)
     return Components(scores, values.flip(0)[:k].clamp(min=0).sqrt())
 
 
@@ -254,10 +254,11 @@ def scatter_eigen(data: FeatureSet) -> tuple[Float[Tensor, " D"], Float[Tensor, 
     return shared(data, "scatter eigen", lambda: torch.linalg.eigh(scatter(data)))
 
 
-def _project(data: FeatureSet, basis: Float[Tensor, "D k"]) -> Float[Tensor, "N k"]:
+def _project(data: FeatureSet, basis: Float[Tensor, "D k"], elements: int) -> Float[Tensor, "N k"]:
+    """Centred rows times the basis, about `elements` at a time."""
     mean = column_mean(data).to(basis.dtype)
     scores = torch.empty(len(data.features), basis.shape[1], dtype=basis.dtype, device=basis.device)
-    for part, rows in _centred(data.features, mean, CHUNK_ELEMENTS):
+    for part, rows in _centred(data.features, mean, elements):
         torch.mm(rows, basis, out=scores[part])
     return scores
 
@@ -281,7 +282,7 @@ def _leading(data: FeatureSet, k: int) -> Components | None:
     values, vectors = shared(data, "scatter eigen float32", compute)
     if not float(values[-k]) > 1e-3 * float(values[-1]):
         return None
-    scores = _project(data, vectors.flip(1)[:, : k + 10])
+    scores = _project(data, vectors.flip(1)[:, : k + 10], CHUNK_ELEMENTS)
     values, rotation = torch.linalg.eigh(gram(rows for _, rows in chunks(scores, torch.float64)))
     return Components(scores @ rotation.flip(1)[:, :k].float(), values.flip(0)[:k].clamp(min=0).sqrt())
 
@@ -291,10 +292,8 @@ def _randomised(data: FeatureSet, k: int, seed: int) -> Components:
     x, dtype = data.features, compute_dtype(data.features)
     mean = column_mean(data).to(dtype)
     power = _power_iteration(_centred(x, mean, CHUNK_ELEMENTS), _drawn(mean, k + 10, seed))
-    basis = torch.empty(len(x), power.shape[1], dtype=dtype, device=x.device)
-    for part, rows in _centred(x, mean, CHUNK_ELEMENTS // 2):
-        torch.mm(rows, power, out=basis[part])
-    del power, rows
+    basis = _project(data, power, CHUNK_ELEMENTS // 2)
+    del power
     q = _orthonormalise(basis)  # over the same memory
     _, sigma, vt = torch.linalg.svd(_triangle(_product(_centred(x, mean, CHUNK_ELEMENTS // 2), q, len(mean))))
     found = min(k, len(sigma))  # less than k where A has less rank: the others are zero
