@@ -16,10 +16,11 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.truth import scenes
 from modelrank.truth.detection import Detection, DetectorFineTuning
+from modelrank.truth.linear_probe import LinearProbe
 from modelrank.truth.measure import cell_folder, measure
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import protocol_hash
-from modelrank.types import Boxes
+from modelrank.types import Boxes, ModelRankError
 
 COLOURS = np.array([[250, 40, 40], [40, 250, 40]], np.uint8)
 
@@ -118,6 +119,16 @@ def test_frozen_batch_norm_keeps_its_statistics(rectangles, model, trainer, prot
         targets = [{"boxes": torch.tensor([[2.0, 2, 20, 20]]), "labels": torch.tensor([1])}] * 2
         assert task.batch_loss((images, targets, torch.arange(2))).isfinite()
         assert torch.equal(norm.running_mean, before) == freeze
+
+
+def test_protocol_and_task_must_fit(tmp_path, rectangles, digits, model, trainer, protocol):
+    with pytest.raises(ModelRankError, match=r"protocol=tiny measures detection, but digits is classification"):
+        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    other = LinearProbe("probe", [1.0], None, 8, 0)
+    with pytest.raises(
+        ModelRankError, match=r"protocol=probe .* but rectangles is detection; choose .*detection_short"
+    ):
+        measure(model, rectangles, other, trainer=trainer, cache=tmp_path)
 
 
 def test_every_number_that_matters_is_in_the_hash(protocol):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class DetectorFineTuning(FineTuning):
     crop:     whether training images are cut as for SSD, see `data.boxes.training`; they are mirrored anyway.
     freeze_batch_norm: keep its statistics as they are, for batches too small to have some of their own.
     """
+
+    tasks: ClassVar[Collection[str]] = ("detection",)
 
     head: NewHead
     crop: bool

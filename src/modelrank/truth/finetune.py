@@ -6,11 +6,11 @@ import copy
 import itertools
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -30,7 +30,7 @@ from modelrank.truth.classification import Classification, MultiLabel
 from modelrank.truth.grid import Diverged, Point, label, remembered, search
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.progress import StepProgress
-from modelrank.truth.protocol import MakeTrainer, Outcome
+from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
 from modelrank.truth.regression import Regression
 from modelrank.truth.task import TransferTask
 from modelrank.types import ModelRankError
@@ -68,6 +68,8 @@ class FineTuning:
     checkpoint_every: steps between checkpoints inside one grid point.
     """
 
+    tasks: ClassVar[Collection[str]] = tuple(TASKS)
+
     name: str
     learning_rates: Sequence[float]
     weight_decays: Sequence[float]
@@ -99,6 +101,7 @@ class FineTuning:
 
         Cost: (grid points + 1) x steps x batch_size training images.
         """
+        check_task(self.name, data, self.tasks)
         preprocessing = model.preprocessing.at(self.image_size)
         if self.in_memory:
             data = self._in_memory(data, preprocessing)

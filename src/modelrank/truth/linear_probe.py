@@ -20,7 +20,7 @@ from modelrank.hub.penultimate import FeatureExtractor
 from modelrank.truth.finetune import quiet
 from modelrank.truth.grid import Point, remembered, search
 from modelrank.truth.metrics import METRICS
-from modelrank.truth.protocol import MakeTrainer, Outcome
+from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "classification": functional.cross_entropy,
@@ -56,6 +56,7 @@ class LinearProbe:
         self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
     ) -> Outcome:
         """Measure. One pass over all images, then len(strengths) + 1 convex problems; `seed` is of a random network."""
+        check_task(self.name, data, tuple(LOSSES))
         preprocessing = model.preprocessing.at(self.image_size)
         network = FeatureExtractor(model.load(cache, seed=seed))
         transform = preprocessing.evaluation()

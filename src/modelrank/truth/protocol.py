@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Structural
+
+from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
     from modelrank.data.images import ImageData
@@ -55,3 +57,12 @@ def content_hash(content: object) -> str:
 def protocol_hash(protocol: Protocol) -> str:
     """12 hex digits that change whenever a number of the protocol does."""
     return content_hash({"kind": type(protocol).__name__, **protocol.numbers()})[:12]
+
+
+def check_task(protocol: str, data: ImageData, tasks: Collection[str]) -> None:
+    """ModelRankError unless the protocol is for the data set's task."""
+    if data.task not in tasks:
+        kinds = "detection: detection or detection_short; the others: finetune, finetune_short or linear_probe"
+        raise ModelRankError(
+            f"protocol={protocol} measures {', '.join(tasks)}, but {data.name} is {data.task}; choose another ({kinds})"
+        )
