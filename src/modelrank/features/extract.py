@@ -94,8 +94,15 @@ def extract(
     facts = {"parameters": float(entry.header["parameters"])}
     if model.imagenet_accuracy is not None:
         facts["imagenet_accuracy"] = model.imagenet_accuracy
-    found = {name: entry.tensors.get(name) for name in ("logits", "boxes")}
-    return FeatureSet(entry.tensors["features"], entry.tensors["targets"], data.task, **found, facts=facts)
+    found = entry.tensors
+    return FeatureSet(
+        found["features"],
+        found["targets"],
+        data.task,
+        logits=found.get("logits"),
+        boxes=found.get("boxes"),
+        facts=facts,
+    )
 
 
 def _pooling(boxes: Mapping[str, Any] | None) -> BoxPooling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torchvision.models
@@ -54,6 +55,6 @@ def build(name: str, weights: str) -> nn.Module:
 def _own_preprocessing(architecture: partial[nn.Module]) -> Preprocessing:
     """What the detector's own transform would do, as a square of its short side."""
     with torch.device("meta"):  # nothing is initialised, so it takes no time
-        rule = architecture().transform
+        rule: Any = architecture().transform
     size = rule.min_size[-1]
     return Preprocessing(size, size, "bilinear", rule.image_mean, rule.image_std)

@@ -67,11 +67,11 @@ def found(tables: Sequence[str | Path], data: ImageData, protocol: str) -> dict[
     paths = [path for path in (resolve(table).with_name(TABLE) for table in tables) if path.exists()]
     chosen: dict[str, dict[str, Boxes]] = {}
     for path in paths:
-        rows = pd.read_csv(path)
-        rows = rows[(rows.dataset == data.name) & (rows.protocol == protocol)]
-        rows = rows[rows.data_fingerprint.astype(str) == data.fingerprint[:12]]
+        rows = pd.read_csv(path, dtype={"data_fingerprint": str})
+        rows = rows.query("dataset == @data.name and protocol == @protocol")
+        rows = rows.query("data_fingerprint == @data.fingerprint[:12]")
         for model, own in rows.groupby("model"):
-            first = own[own.seed == own.seed.min()]
+            first = own.query("seed == seed.min()")
             chosen[str(model)] = {str(image): _boxes(part, data.classes) for image, part in first.groupby("image")}
     return chosen
 
