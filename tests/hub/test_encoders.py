@@ -15,7 +15,6 @@ SIZES = {  # features, thousands of parameters: as their YAMLs say
     "mobilenet": (96, 43),
     "resnet8": (96, 173),
     "vgg6": (128, 287),
-    "vit": (64, 108),
 }
 
 

@@ -1,7 +1,7 @@
 """Small encoders for 32-pixel images, made to be pre-trained in minutes on one CPU core: images to B x D features.
 
 Each halves the image in its first layer, which costs little accuracy and a quarter of the time of the usual small
-networks; none has a classifier. They take images of any side but the transformer, which is bound to its own.
+networks; none has a classifier. They take images of any side.
 """
 
 from __future__ import annotations
@@ -135,21 +135,3 @@ class DenseNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return functional.relu(self.stages(functional.relu(self.stem(images)))).mean(dim=(2, 3))
-
-
-class VisionTransformer(nn.Module):
-    """Pre-norm transformer on patches, features = mean over the tokens (Dosovitskiy et al. 2021)."""
-
-    def __init__(self, dimension: int = 64, depth: int = 3, heads: int = 2, patch: int = 4, size: int = 32) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, dimension, patch, patch)
-        self.positions = nn.Parameter(torch.randn(1, (size // patch) ** 2, dimension) * 0.02)
-        layer = nn.TransformerEncoderLayer(
-            dimension, heads, 2 * dimension, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-        self.norm = nn.LayerNorm(dimension)
-
-    def forward(self, images: Tensor) -> Tensor:
-        tokens = self.patches(images).flatten(2).transpose(1, 2)
-        return self.norm(self.layers(tokens + self.positions)).mean(dim=1)
