@@ -29,7 +29,7 @@ TARGETS = [
     {"boxes": torch.tensor([[20.0, 20, 90, 110], [5, 5, 40, 30]]), "labels": torch.tensor([2, 0])},
     {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)},  # an image without objects
 ]
-HEAD = NewHead(strides=[8, 16, 32], channels=32, convolutions=1, anchor=0.5, radius=3.0)
+HEAD = NewHead(strides=[8, 16, 32], sizes=[0.15, 0.3, 0.5, 0.8])
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_every_detector_is_built_without_weights_and_its_maps_are_known(coco, na
 @pytest.mark.parametrize("name", CHANNELS)
 def test_the_new_class_layer_has_the_right_outputs(coco, name):
     with torch.device("meta"):
-        network, new = detector(coco[name].architecture(), 3, HEAD)
+        network, new = detector(coco[name].architecture(), 3, HEAD, 320)
     assert all(parameter.requires_grad for parameter in network.parameters())
     ids = {id(parameter) for parameter in network.parameters()}
     assert new
@@ -72,20 +72,20 @@ def test_the_new_class_layer_has_the_right_outputs(coco, name):
 
 @pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large"])
 def test_a_coco_detector_learns_and_finds(coco, name):
-    network, _ = detector(coco[name].architecture(), 3, HEAD)
+    network, _ = detector(coco[name].architecture(), 3, HEAD, 320)
     learns_and_finds(network, 320)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CHANNELS) - {"ssdlite320_mobilenet_v3_large"}))
 def test_every_other_coco_detector_learns_and_finds(coco, name):
-    network, _ = detector(coco[name].architecture(), 3, HEAD)
+    network, _ = detector(coco[name].architecture(), 3, HEAD, 320)
     learns_and_finds(network, 320)
 
 
 @pytest.mark.parametrize("make", [models.mobilenet_v2, models.squeezenet1_1])
 def test_any_other_network_gets_the_new_head(make):
-    network, new = detector(make(), 3, HEAD)
+    network, new = detector(make(), 3, HEAD, 128)
     new = {id(parameter) for parameter in new}
     names = [name for name, parameter in network.named_parameters() if id(parameter) not in new]
     assert all(name.startswith("backbone.pyramid.") for name in names)
@@ -110,7 +110,7 @@ def learns_and_finds(network: nn.Module, size: int) -> None:
 def test_an_overfitted_detector_finds_the_object_where_it_is():
     torch.manual_seed(0)
     small = nn.Sequential(*(nn.Sequential(nn.Conv2d(i, o, 3, 2, 1), nn.ReLU()) for i, o in ((3, 8), (8, 16), (16, 32))))
-    network, _ = detector(small, 2, NewHead([8], 32, 1, 1.0, 1.5))
+    network, _ = detector(small, 2, NewHead([8], [0.4, 0.6]), 64)
     images = torch.zeros(2, 3, 64, 64)
     images[0, 0, 8:32, 8:32], images[1, 1, 24:56, 16:48] = 1.0, 1.0
     targets = [
@@ -127,6 +127,13 @@ def test_an_overfitted_detector_finds_the_object_where_it_is():
     for result, target in zip(results, targets, strict=True):
         assert result["labels"][0] == target["labels"][0]
         torch.testing.assert_close(result["boxes"][0], target["boxes"][0], atol=4.0, rtol=0)
+
+
+def test_sizes_that_do_not_fit_the_strides_are_refused():
+    with pytest.raises(
+        ModelRankError, match=r"protocol.head.sizes=\[0.2\]: give one for each of strides"
+    ):
+        NewHead([8, 16], [0.2])
 
 
 def test_names_globs_weights_and_what_is_unknown():

@@ -70,7 +70,7 @@ def protocol():
         in_memory=True,
         checkpoint_every=1000,
         workers=0,
-        head=NewHead(strides=[4, 8], channels=32, convolutions=1, anchor=1.0, radius=1.5),
+        head=NewHead(strides=[4, 8], sizes=[0.3, 0.5, 0.7]),
         crop=False,
         freeze_batch_norm=False,
     )
@@ -133,7 +133,7 @@ def test_protocol_and_task_must_fit(tmp_path, rectangles, digits, model, trainer
 
 def test_every_number_that_matters_is_in_the_hash(protocol):
     changed = [
-        {"head": replace(protocol.head, channels=64)},
+        {"head": replace(protocol.head, sizes=[0.2, 0.5, 0.7])},
         {"crop": True},
         {"freeze_batch_norm": True},
         {"optimizer": partial(torch.optim.SGD, momentum=0.9)},

@@ -153,3 +153,10 @@ def test_append_from_many_writers_loses_nothing(tmp_path):
         list(pool.map(lambda seed: append_row(path, row(seed=seed)), range(24)))
     assert sorted(pd.read_csv(path).seed) == list(range(24))
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_published_detectors_can_be_selected():
+    truth = published(PUBLISHED, "nfl", "full", hub="yolo")
+    assert (truth.metric, len(truth.accuracy)) == ("map50", 6)
+    assert max(truth.accuracy, key=truth.accuracy.__getitem__) == "yolov5m"
+    assert len(truth.mean_rank_elsewhere) == 6

@@ -76,6 +76,7 @@ class DetectorFineTuning(FineTuning):
             copy.deepcopy(source),
             len(data.classes),
             self.head,
+            size,
         )
         return Detection(
             network,
