@@ -92,7 +92,7 @@ def test_wide_features_are_scored_in_their_components(scorer):
 
 def test_why_a_scorer_has_no_interval():
     assert too_dear(disco) == too_dear(knn) == too_dear(leep) == ""
-    assert "as long" in too_dear(partial(nleep, variance=0.5))
+    assert "a full run" in too_dear(partial(nleep, variance=0.5))
     assert too_dear(parameters) == "looks at no image"
 
 

@@ -46,7 +46,7 @@ def too_dear(scorer: Callable[..., Score]) -> str:
     facts = facts_of(scorer)
     if not facts.needs & {"features", "targets", "logits"}:
         return "looks at no image"
-    return "" if facts.on_subsets else f"{FEWER} subsets would take several times as long as the score itself"
+    return "" if facts.on_subsets else f"each of {FEWER} subsets would be a full run of the scorer"
 
 
 def subscores(scorer: Callable[..., Score], data: FeatureSet, *, resamples: int = 200, seed: int = 0) -> Subscores:
