@@ -1,0 +1,34 @@
+"""The benchmarks of small encoders: truth by fine-tuning and by linear probe are there, apart, for every model."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from modelrank import build
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.mark.parametrize("experiment", ["table_self_supervised_offline", "table_checkpoints_offline"])
+@pytest.mark.parametrize("protocol", ["finetune_small", "linear_probe_small"])
+def test_every_model_has_an_accuracy_by_each_protocol(experiment, protocol, tmp_path):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = [f"experiment={experiment}", f"protocol={protocol}", f"paths.cache={tmp_path}"]
+        table = compose("config", overrides, return_hydra_config=True)
+        for dataset in table.hydra.sweeper.params.dataset.split(","):
+            cfg = compose("config", [*overrides, f"dataset={dataset}"])
+            truth = build.truth(cfg)()
+            assert truth.protocol == protocol
+            assert set(build.models(cfg)) <= set(truth.accuracy), dataset
+            if protocol == "finetune_small":
+                assert set(truth.per_seed) == {0, 1}
+
+
+def test_the_two_protocols_differ_in_size_from_those_of_the_other_hubs_only_where_they_say_so():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for small, base in (("finetune_small", "finetune_short"), ("linear_probe_small", "linear_probe")):
+            ours, theirs = (dict(compose("config", [f"protocol={name}"]).protocol) for name in (small, base))
+            changed = {key for key in ours if ours[key] != theirs[key]}
+            assert ours["image_size"] == 32
+            assert changed <= {"name", "image_size", "learning_rates", "head_learning_rate", "strengths"}
