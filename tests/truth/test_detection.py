@@ -94,6 +94,7 @@ def test_one_grid_point_is_trained_once_on_train_and_val(tmp_path, rectangles, m
     found = scenes.found([tmp_path / "measured.csv"], rectangles, "tiny")["small"]
     marked, own = rectangles.splits["test"].targets[1], found["test/1"]
     assert own.scores.max() == own.scores[0]
+    assert own.scores.min() >= own.scores[0] / 3
     np.testing.assert_allclose(own.corners[0], marked.corners[0], atol=8)  # in pixels of the 64 px image
     assert scenes.found([tmp_path / "measured.csv"], replace(rectangles, fingerprint="0" * 64), "tiny") == {}
 

@@ -209,8 +209,7 @@ def scenes(report: Report) -> Figure | None:
             _outline(axes, scene.marked.corners, "white", 2.4)
             found = scene.found[model]
             assert found.scores is not None
-            best = found.scores >= max(found.scores, default=0.0) / 3
-            for box, label, score in zip(found.corners[best], found.labels[best], found.scores[best], strict=True):
+            for box, label, score in zip(found.corners, found.labels, found.scores, strict=True):
                 overlap = _overlaps(box, scene.marked.corners)
                 hit = bool(((overlap >= 0.5) & (scene.marked.labels == label)).any())
                 colour = ORANGE if hit else GREY

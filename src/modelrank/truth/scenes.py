@@ -15,7 +15,8 @@ from modelrank.truth.tables import ROW, resolve
 from modelrank.types import Boxes
 
 IMAGES = 6  # the first of the test split
-BOXES = 10  # of an image, those with the highest scores
+BOXES = 10  # of an image at most, those with the highest scores
+DOUBTFUL = 1 / 3  # boxes with less than this share of the highest score of the image are left out
 FILE = "found.json"  # in the folder of a measurement
 TABLE = "found.csv"  # beside a table of measured accuracies
 CORNERS = ["left", "top", "right", "bottom"]
@@ -28,9 +29,11 @@ def keep(found: Mapping[int, Mapping[str, Tensor]], data: ImageData, size: int, 
     """
     test, rows = data.splits["test"], []
     for index in range(min(IMAGES, len(test))):
-        best = found[index]["scores"].argsort(descending=True)[:BOXES]
-        corners = found[index]["boxes"][best].double().numpy() * np.tile(test.size(index), 2) / size
-        for score, label, box in zip(found[index]["scores"][best], found[index]["labels"][best], corners, strict=True):
+        own = found[index]
+        best = own["scores"].argsort(descending=True)[:BOXES]
+        best = best[own["scores"][best] >= DOUBTFUL * own["scores"][best[:1]]]
+        corners = own["boxes"][best].double().numpy() * np.tile(test.size(index), 2) / size
+        for score, label, box in zip(own["scores"][best], own["labels"][best], corners, strict=True):
             place = dict(zip(CORNERS, np.round(box, 1).tolist(), strict=True))
             rows.append({"image": test.ids[index], "class": data.classes[int(label)], "score": round(float(score), 4)})
             rows[-1] |= place
