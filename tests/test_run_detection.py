@@ -68,7 +68,7 @@ def test_measured_scored_and_reported(run, tmp_path):
     for parts in map(json.loads, disco.parts):
         assert 0 < parts["cls"] < 1
         assert -1 < parts["reg"] < 0
-    assert set(scores[scores.status != "ok"].scorer) == {"etran", "imagenet_accuracy", "static_order"}
+    assert set(scores[scores.status != "ok"].scorer) == {"imagenet_accuracy", "static_order"}
     page = (out / "report.html").read_text()
     assert "24 boxes of train + val scored" in page
     assert '<th class="">classes</th><th class="">boxes</th>' in page

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import minmax, scorer
-from modelrank.scorers.linalg import chunks, class_moments, own_posterior
+from modelrank.scorers.linalg import chunks, class_moments, own_posterior, shared
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 WEIGHTS = {"energy": 0.15, "lda": 0.85, "regression": 1.0}  # the authors' weights of the two classification parts
@@ -109,7 +109,11 @@ def least_squares(data: FeatureSet) -> float:
     target = data.boxes if data.task == "detection" else data.targets
     if target is None:
         raise ScorerNotApplicable("etran's regression part needs boxes, which this data set does not have")
-    left, sigma, _ = torch.linalg.svd(data.features.double(), full_matrices=False)
-    left = left[:, sigma > sigma[0] * max(data.features.shape) * torch.finfo(torch.float64).eps]
+    return shared(data, f"least squares {data.task}", lambda: _residual(data.features.double(), target))
+
+
+def _residual(features: Tensor, target: Tensor) -> float:
+    left, sigma, _ = torch.linalg.svd(features, full_matrices=False)
+    left = left[:, sigma > sigma[0] * max(features.shape) * torch.finfo(torch.float64).eps]
     target = target.to(left)
     return -float((target - left @ (left.T @ target)).square().mean())
