@@ -10,7 +10,9 @@ from torchvision import models
 from modelrank import build
 from modelrank.hub.detection import NewHead, detector, found, losses
 from modelrank.hub.pyramid import Pyramid
+from modelrank.hub.torchvision_detectors import build as build_detector
 from modelrank.hub.torchvision_detectors import hub, pretrained
+from modelrank.hub.torchvision_models import TorchvisionWeights
 from modelrank.types import MissingAsset, ModelRankError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -130,9 +132,7 @@ def test_an_overfitted_detector_finds_the_object_where_it_is():
 
 
 def test_sizes_that_do_not_fit_the_strides_are_refused():
-    with pytest.raises(
-        ModelRankError, match=r"protocol.head.sizes=\[0.2\]: give one for each of strides"
-    ):
+    with pytest.raises(ModelRankError, match=r"protocol.head.sizes=\[0.2\]: give one for each of strides"):
         NewHead([8, 16], [0.2])
 
 
@@ -145,6 +145,23 @@ def test_names_globs_weights_and_what_is_unknown():
         pretrained("ssd300_vgg16", "V7")
     with pytest.raises(ModelRankError, match=r"hub.names is empty"):
         hub([])
+
+
+def test_weights_saved_with_frozen_batch_norm_are_read(coco, tmp_path):
+    """torchvision's files come from networks whose batch normalisation counts no batches."""
+    network = coco["ssdlite320_mobilenet_v3_large"].architecture()
+    state = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "net.pth")
+    other = coco["ssdlite320_mobilenet_v3_large"].architecture()
+    TorchvisionWeights("https://weights.example/net.pth", str(tmp_path)).load_into(other, tmp_path)
+    assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items() if name in state)
+
+
+def test_the_first_detectors_have_their_batch_norm_without_epsilon():
+    with torch.device("meta"):
+        first, second = (build_detector(name, "COCO_V1") for name in ("retinanet_resnet50_fpn", "fcos_resnet50_fpn"))
+    assert {layer.eps for layer in first.modules() if isinstance(layer, nn.BatchNorm2d)} == {0.0}
+    assert {layer.eps for layer in second.modules() if isinstance(layer, nn.BatchNorm2d)} == {1e-5}
 
 
 def test_missing_weights_are_said_in_one_sentence(tmp_path, monkeypatch):
