@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 CONF = Path(__file__).parents[2] / "conf"
-SETS = ("all", "default", "paper")
+SETS = ("all", "default", "detection", "paper")
 
 
 def composed(choice):
@@ -22,7 +22,7 @@ def test_all_is_every_single_scorer():
 def test_a_set_holds_the_scorers_as_their_own_files_have_them(name):
     found = composed(name)
     assert len(found) > 10
-    assert found.sfda == composed("sfda").sfda
+    assert found.logme == composed("logme").logme
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -12,11 +12,11 @@ from modelrank.scorers.hscore import hscore
 from modelrank.scorers.knn import knn
 from modelrank.scorers.leep import leep
 from modelrank.scorers.lfc import lfc
-from modelrank.scorers.linalg import pca
 from modelrank.scorers.logme import logme
 from modelrank.scorers.ncc import ncc
 from modelrank.scorers.ncti import ncti
 from modelrank.scorers.nleep import nleep
+from modelrank.scorers.pca import pca
 from modelrank.scorers.reference import parameters
 from modelrank.scorers.stability import FEWER, subscores, too_dear
 from modelrank.scorers.stable_rank import stable_rank

@@ -19,7 +19,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modelrank.scorers.contract import classes_and_boxes, scorer, subset
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, own_posterior, pca
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, own_posterior
+from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 Covariance = Literal["identity", "shared", "diagonal", "per_class"]
@@ -76,7 +77,7 @@ def disco(
 
     components, groups: at most min(N, D) components are used, at most one group a component; where the groups do not
         divide the components, the leading groups have one more. `parts` says how many were used.
-    solver, seed: see `linalg.pca`; "randomised" with seed 1919 is the published form.
+    solver, seed: see `scorers.pca`; "randomised" with seed 1919 is the published form.
     covariance: of the class-conditional Gaussians within a group. "identity" is published; "shared" and "diagonal"
         are pooled within classes; "per_class" is each class's own, drawn towards the pooled one with the weight
         s / (s + N_c), and brings the log-determinant into the posterior.

@@ -18,7 +18,8 @@ from __future__ import annotations
 import torch
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, class_counts, class_sums, pca
+from modelrank.scorers.linalg import chunks, class_counts, class_sums
+from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score
 
 LEAST_VARIANCE = 1e-4

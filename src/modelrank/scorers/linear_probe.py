@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import column_mean, deal_folds, pca, working
+from modelrank.scorers.linalg import column_mean, deal_folds, working
+from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 

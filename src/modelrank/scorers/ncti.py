@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import minmax, scorer
-from modelrank.scorers.linalg import class_counts, class_sums, pca
+from modelrank.scorers.linalg import class_counts, class_sums
+from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 TOLERANCE = 1e-4  # of the authors' LDA: singular values below it are no direction

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from modelrank.scorers.contract import scorer
 from modelrank.scorers.leep import log_expected_prediction
-from modelrank.scorers.linalg import class_counts, pca, scatter, shared
+from modelrank.scorers.linalg import class_counts, scatter, shared
+from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 

@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from modelrank.scorers.contract import ScorerFacts, facts_of, prepare, subset
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, column_mean, pca, shared
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, column_mean, shared
+from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score
 
 FEWER = 20  # subsets, for scorers that must be run on each: enough for a standard deviation within 16 %
