@@ -25,6 +25,6 @@ def test_quick_run(tmp_path):
     assert rows.value.ge(0).all()
     streamed = pd.read_csv(tmp_path / "streaming.csv")
     assert streamed[streamed.what.str.contains("against")].value.le(1e-4).all()
-    passes = streamed.passes.dropna()
+    passes = streamed.passes_alone.dropna()
     assert passes.between(2, 8).all()
     assert json.loads((tmp_path / "scorers.json").read_text())["cores"] >= 1
