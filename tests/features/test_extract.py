@@ -157,7 +157,7 @@ def test_features_too_large_for_float16(tmp_path):
 
 
 def test_trainer_that_leaves_images_out(tmp_path):
-    with pytest.raises(ModelRankError, match=r"35 of 43 images have no features; .*limit_predict_batches"):
+    with pytest.raises(ModelRankError, match=r"35 of 43 rows have no features; .*limit_predict_batches"):
         run(tmp_path, trainer=partial(TRAINER, limit_predict_batches=1))
 
 
