@@ -188,17 +188,32 @@ def test_a_number_as_weighting_is_that_group_alone():
 
 def test_hard_examples_lower_the_score_and_keep_every_class():
     data = clusters(n=300)
-    assert disco(data, hard_fraction=1.0).value == pytest.approx(disco(data).value)
-    hard = disco(data, hard_fraction=0.3)
+    assert disco(data, sampling={"hard": 1.0}).value == pytest.approx(disco(data).value)
+    hard = disco(data, sampling={"hard": 0.3})
     rng = np.random.default_rng(0)
     kept = np.concatenate([rng.permutation(np.flatnonzero(data.targets == c))[:30] for c in range(3)])
     drawn = disco(FeatureSet(data.features[kept], data.targets[kept]))
     assert hard.value < drawn.value
     rare = FeatureSet(data.features, torch.where(torch.arange(300) == 7, 9, data.targets))
-    assert 0 < disco(rare, hard_fraction=0.01).value < 1
+    assert 0 < disco(rare, sampling={"hard": 0.01}).value < 1
+
+
+def test_random_samples_are_seeded_and_easier_than_hard_ones():
+    data = clusters(n=300)
+    drawn = disco(data, sampling={"random": 0.3})
+    assert drawn.value == disco(data, sampling={"random": 0.3}).value != disco(data, sampling={"random": 0.4}).value
+    assert disco(data, sampling={"hard": 0.3}).value < drawn.value
+    assert disco(data, sampling={"random": 1.0}).value == pytest.approx(disco(data).value)
 
 
 def test_wrong_hyperparameters():
-    for wrong in ({"components": 0}, {"groups": 0}, {"hard_fraction": 1.5}):
+    for wrong in (
+        {"components": 0},
+        {"groups": 0},
+        {"sampling": {"hard": 1.5}},
+        {"sampling": {"easy": 0.5}},
+        {"sampling": {}},
+        {"sampling": {"hard": 0.5, "random": 0.5}},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             disco(clusters(), **wrong)

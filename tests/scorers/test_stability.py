@@ -58,7 +58,9 @@ def test_disco_on_subsets_is_the_formula_on_their_rows_in_the_same_components():
         assert value == pytest.approx(total, rel=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{"covariance": "diagonal"}, {"hard_fraction": 0.5}, {"rms_norm": 3.0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"covariance": "diagonal"}, {"sampling": {"hard": 0.5}}, {"rms_norm": 3.0}], ids=str
+)
 def test_disco_keeps_its_settings_on_subsets(settings):
     data = images(noise=2.0)
     scorer = partial(disco, components=12, groups=3, **settings)

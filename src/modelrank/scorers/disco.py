@@ -11,7 +11,7 @@ never formed: group g is the N x s block P_g, s = components / groups.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -33,7 +33,7 @@ def on_subsets(
     *,
     components: int = 128,
     solver: str = "randomised",
-    hard_fraction: float | None = None,
+    sampling: Mapping[str, float] | None = None,
     seed: int = 1919,
     **settings: Any,
 ) -> list[Score]:
@@ -46,8 +46,8 @@ def on_subsets(
     scores = []
     for rows in subsets:
         part = subset(data, rows, features=z[rows])
-        if hard_fraction is not None:
-            part = _hardest(part, part.features, hard_fraction)
+        if sampling is not None:
+            part = _sampled(part, part.features, sampling, seed)
         own = part.features - part.features.mean(0)
         sigma = own.double().square().sum(0).sqrt()
         scores.append(_judge(part, own, sigma, **settings))
@@ -69,7 +69,7 @@ def disco(
     covariance: Covariance = "identity",
     weighting: Weighting = "ratio",
     rms_norm: float | None = None,
-    hard_fraction: float | None = None,
+    sampling: Mapping[str, float] | None = None,
     centre_targets: bool = False,
     seed: int = 1919,
 ) -> Score:
@@ -85,8 +85,9 @@ def disco(
         integer is one group alone, 1 the leading one.
     rms_norm: the identity posterior depends on the scale of the features. A number scales the kept components so that
         the root mean square norm of a sample is that number; None keeps the scale, as published.
-    hard_fraction: score only this fraction of each class (at least one sample): those with the lowest posterior of
-        their own class under a linear discriminant analysis of all samples in the kept components.
+    sampling: score only a fraction of each class, at least one sample. {"hard": fraction}: those with the lowest
+        posterior of their own class under a linear discriminant analysis of all samples in the kept components.
+        {"random": fraction}: drawn by `seed` from the rows in their order, for comparison.
     centre_targets: regression on centred columns cannot fit a constant. False keeps the targets as they are, as in
         the published formula: the value is lower by the mean square of the targets' means, a number that is the same
         for every model. True subtracts the means first, as if an intercept was fitted.
@@ -102,8 +103,8 @@ def disco(
     parts: `task` and `ratio` (one number a group), `singular_values`, `components`, `groups`.
     Cost: 4 N D (components + 10) + N C components; memory beyond the features N (components + 10).
     """
-    if hard_fraction is not None:
-        data = _hardest(data, pca(data, components, solver, seed).scores, hard_fraction)
+    if sampling is not None:
+        data = _sampled(data, pca(data, components, solver, seed).scores, sampling, seed)
     found = pca(data, components, solver, seed)
     return _judge(
         data,
@@ -269,16 +270,20 @@ def _fit(z: Tensor, sigma: Tensor, targets: Float[Tensor, "N K"], centre: bool, 
     return -float(b.square().sum() - fitted) / b.numel()
 
 
-def _hardest(data: FeatureSet, z: Float[Tensor, "N k"], fraction: float) -> FeatureSet:
-    """The samples of each class with the lowest posterior of it, by a discriminant analysis of the scores z."""
-    if not 0 < fraction <= 1:
-        raise ValueError(f"hard_fraction must be in (0, 1], got {fraction}")
+def _sampled(data: FeatureSet, z: Float[Tensor, "N k"], sampling: Mapping[str, float], seed: int) -> FeatureSet:
+    """A fraction of each class: the samples that are hardest to tell by the scores z, or random ones."""
+    (kind, fraction), *more = sampling.items() if sampling else [("", 0.0)]
+    if more or kind not in ("hard", "random") or not 0 < fraction <= 1:
+        raise ValueError(f"sampling must be {{hard: f}} or {{random: f}} with 0 < f <= 1, got {dict(sampling)}")
     if data.task not in ("classification", "detection"):
-        raise ScorerNotApplicable(f"disco: hard examples are told by their class, so not for {data.task}")
-    posterior = true_posterior(z, data.targets, "shared")
+        raise ScorerNotApplicable(f"disco: samples are taken from each class, so not for {data.task}")
+    if kind == "hard":
+        order = true_posterior(z, data.targets, "shared")
+    else:
+        order = torch.rand(len(z), generator=torch.Generator().manual_seed(seed)).to(z.device)
     keep = []
     for label in range(int(data.targets.max()) + 1):
         mine = (data.targets == label).nonzero().squeeze(1)
         most = max(1, round(fraction * len(mine)))
-        keep.append(mine[posterior[mine].argsort(stable=True)[:most]])
+        keep.append(mine[order[mine].argsort(stable=True)[:most]])
     return subset(data, torch.cat(keep).sort().values)
