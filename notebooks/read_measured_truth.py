@@ -13,7 +13,7 @@ from modelrank.ranking.agreement import ceiling, null_level
 from modelrank.truth.tables import measured
 
 path = Path(modelrank.__file__).parents[2] / "experiments" / "truth" / "measured.csv"
-rows = pd.read_csv(path)
+rows = pd.read_csv(path).query("protocol == 'finetune_short'")
 print(rows.pivot_table("accuracy", "model", ["dataset", "seed"]).round(3).to_string())
 
 # %%
