@@ -8,7 +8,7 @@ from scipy.stats import weightedtau
 from modelrank.truth.tables import (
     SHIPPED,
     accuracies,
-    append_row,
+    append_rows,
     mean_rank_elsewhere,
     measured,
     published,
@@ -136,9 +136,9 @@ def test_unknown_data_set_lists_the_known_ones(tmp_path):
 
 def test_append_replaces_the_same_cell_and_keeps_digits_of_the_others(tmp_path):
     path = tmp_path / "new" / "measured.csv"
-    append_row(path, row(accuracy="0.123456789012345678", command='run "x", y'))
-    append_row(path, row(seed=1, accuracy=0.25, command=None))
-    append_row(path, row(seed=1, accuracy=0.75, extra="new column"))
+    append_rows(path, [row(accuracy="0.123456789012345678", command='run "x", y')])
+    append_rows(path, [row(seed=1, accuracy=0.25, command=None)])
+    append_rows(path, [row(seed=1, accuracy=0.75, extra="new column")])
     text = path.read_text()
     assert "0.123456789012345678" in text
     rows = pd.read_csv(path)
@@ -150,9 +150,21 @@ def test_append_replaces_the_same_cell_and_keeps_digits_of_the_others(tmp_path):
 def test_append_from_many_writers_loses_nothing(tmp_path):
     path = tmp_path / "measured.csv"
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda seed: append_row(path, row(seed=seed)), range(24)))
+        list(pool.map(lambda seed: append_rows(path, [row(seed=seed)]), range(24)))
     assert sorted(pd.read_csv(path).seed) == list(range(24))
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_many_rows_of_a_cell_are_replaced_together_and_keep_their_order(tmp_path):
+    path = tmp_path / "found.csv"
+    with ThreadPoolExecutor(8) as pool:
+        many = lambda seed: append_rows(path, [row(seed=seed, box=box) for box in (3, 1, 2)])  # noqa: E731
+        list(pool.map(many, range(12)))
+    append_rows(path, [row(seed=4, box=box) for box in (9, 8)])
+    boxes = pd.read_csv(path).groupby("seed").box.apply(list)
+    assert len(boxes) == 12
+    assert boxes[4] == [9, 8]
+    assert all(boxes[seed] == [3, 1, 2] for seed in range(12) if seed != 4)
 
 
 def test_published_detectors_can_be_selected():

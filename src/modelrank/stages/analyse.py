@@ -24,7 +24,7 @@ from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
 from modelrank.truth.measure import measure
 from modelrank.truth.protocol import protocol_hash
-from modelrank.truth.tables import append_row
+from modelrank.truth.tables import append_rows
 from modelrank.truth.tuned import chosen_point, tuned
 from modelrank.types import FeatureSet, ModelRankError
 
@@ -116,7 +116,7 @@ def _point(cfg: DictConfig, model: PretrainedModel, data: ImageData, protocol: F
     if known is not None:
         return known
     row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
-    append_row(cache / "truth" / "measured.csv", row)
+    append_rows(cache / "truth" / "measured.csv", [row])
     return {"lr": row["lr"], "wd": row["weight_decay"]}
 
 

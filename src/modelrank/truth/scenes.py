@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from modelrank.data.images import ImageData
-from modelrank.truth.tables import ROW, resolve
+from modelrank.truth.tables import ROW, append_rows, resolve
 from modelrank.types import Boxes
 
 IMAGES = 6  # the first of the test split
@@ -51,15 +51,7 @@ def append(table: Path, row: Mapping[str, object], boxes: Sequence[Mapping[str, 
     if not boxes:
         return
     cell = {key: row[key] for key in (*ROW, "data_fingerprint", "protocol_hash")}
-    new = pd.DataFrame([{**cell, **box} for box in boxes])
-    path = table.with_name(TABLE)
-    if path.exists():
-        old = pd.read_csv(path)
-        same = old[["dataset", "model", "protocol", "seed"]] == [
-            cell[k] for k in ("dataset", "model", "protocol", "seed")
-        ]
-        new = pd.concat([old[~same.all(axis=1)], new], ignore_index=True)
-    new.to_csv(path, index=False)
+    append_rows(table.with_name(TABLE), [{**cell, **box} for box in boxes])
 
 
 def found(tables: Sequence[str | Path], data: ImageData, protocol: str) -> dict[str, dict[str, Boxes]]:

@@ -121,19 +121,20 @@ def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str)
     return {model: float(np.mean(values)) for model, values in ranks.items()}
 
 
-def append_row(path: str | Path, row: Mapping[str, object]) -> None:
-    """Add a row to a CSV, or put it in the place of the row with the same data set, model, protocol and seed.
+def append_rows(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Add rows to a CSV, in the place of those with the same data set, model, protocol and seed.
 
     Under a lock and by renaming: no reader sees half a table, no two processes lose each other's rows.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        new = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()}])
+        new = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()} for row in rows])
         if path.exists():  # everything as text: rewriting the file must not touch the digits of older rows
             old = pd.read_csv(path, dtype=str, keep_default_na=False)
-            new = pd.concat([old, new], ignore_index=True).fillna("")
-            new = new.drop_duplicates(list(ROW), keep="last").sort_values(list(ROW), kind="stable")
+            again = pd.MultiIndex.from_frame(old.loc[:, list(ROW)]).isin(pd.MultiIndex.from_frame(new.loc[:, list(ROW)]))
+            new = pd.concat([old.loc[~again], new], ignore_index=True).fillna("")
+        new = new.sort_values([*ROW], kind="stable")
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         new.to_csv(temporary, index=False, lineterminator="\n")
         temporary.replace(path)
