@@ -85,6 +85,13 @@ def test_every_other_coco_detector_learns_and_finds(coco, name):
     learns_and_finds(network, 320)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn"])
+def test_of_detectors_of_more_than_boxes_the_boxes_are_learnt(name):
+    network, _ = detector(build_detector(name, "COCO_V1"), 3, HEAD, 320)
+    learns_and_finds(network, 320)
+
+
 @pytest.mark.parametrize("make", [models.mobilenet_v2, models.squeezenet1_1])
 def test_any_other_network_gets_the_new_head(make):
     network, new = detector(make(), 3, HEAD, 128)

@@ -89,7 +89,7 @@ def detector(network: nn.Module, classes: int, head: NewHead, size: int) -> tupl
         model, new = network, _new_class_head(network, classes + _background(network))
     else:
         model, new = head.on(network, classes + 1, size)
-    model.transform = Prepared()  # type: ignore[assignment]
+    model.transform = Prepared()  # type: ignore[assignment]  any of its interface will do
     return model.requires_grad_(True), new
 
 
@@ -102,6 +102,9 @@ def _new_class_head(model: nn.Module, outputs: int) -> list[nn.Parameter]:
     """Put a new last layer of class scores into a torchvision detector; of SSD and SSDlite the whole class head."""
     part: Any = model.roi_heads if isinstance(model, FasterRCNN) else model.head
     if isinstance(model, FasterRCNN):
+        for extra in ("mask", "keypoint"):  # of Mask and Keypoint R-CNN: the data has boxes only
+            for name in ("roi_pool", "head", "predictor"):
+                setattr(part, f"{extra}_{name}", None)
         new = part.box_predictor = FastRCNNPredictor(part.box_predictor.cls_score.in_features, outputs)
     elif isinstance(model, SSD):
         old = part.classification_head.module_list

@@ -17,8 +17,8 @@ from modelrank.report.content import Report, interval, number, significant
 WIDTH = 120  # of a console that is no terminal (a log file, CI): room for every column; fewer below, down to 80
 LEGEND = (
     "tau_w: weighted Kendall (models resampled for its interval); tau: Kendall; r: Pearson; rho: Spearman; "
-    "top-1: whether the model ranked first is the best; Rel@1: its share of the best accuracy; "
-    "regret: best accuracy - its own; n: models"
+    "top-1: whether the model ranked first is the best; Rel@1: its share of the best value; "
+    "regret: best value - its own; n: models"
 )
 BOX = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")  # a line under the head and between sections, no more
 NO_SPECTRUM = (np.array([]), np.array([]))
