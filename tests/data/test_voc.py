@@ -114,7 +114,7 @@ def test_a_download_is_tried_where_there_is_one(tmp_path):
             voc(places.own / "VOC")
 
     places = Places(tmp_path, tmp_path, tmp_path)
-    copy = reader.VocCopy("VOC", download=Download())  # type: ignore[arg-type]
+    copy = reader.VocCopy("VOC", download=Download())  # type: ignore[arg-type]  only what is called here
     assert (copy.origin(places), copy.present(places)) == ("somewhere", None)
     copy.fetch(places)
     assert copy.present(places) == tmp_path / "VOC"

@@ -6,6 +6,7 @@ Losses and projection heads of the last five are those of the library lightly, w
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from modelrank.types import ModelRankError
 Embed = Callable[[nn.Module, Tensor], Tensor]  # encoder, images B x 3 x H x W -> features B x D, float32
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A loss on random views of a batch; its parameters (heads, prototypes) are trained with the encoder's.
 
     views: how many views of each image the loss takes.
@@ -33,9 +34,9 @@ class Objective(nn.Module):
         super().__init__()
         self.augmentation = augmentation
 
+    @abstractmethod
     def loss(self, encoder: nn.Module, views: Sequence[Tensor], labels: Tensor, embed: Embed) -> Tensor:
         """Mean loss of a batch, a scalar."""
-        raise NotImplementedError
 
     def after_step(self, encoder: nn.Module) -> None:
         """What follows the optimiser's step."""

@@ -49,7 +49,7 @@ class Pretraining(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        # Lightning trains each module in the mode it finds it in.
+        # Lightning trains each module in the mode it finds it in; torch declares no `to` with a memory format alone.
         self.encoder = encoder.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = objective.train()
         self.steps, self.batch_size, self.seed, self.reduced = steps, batch_size, seed, bfloat16
@@ -90,7 +90,7 @@ class Pretraining(pl.LightningModule):
         self.objective.after_step(self.encoder)  # here: `on_train_batch_end` comes after the checkpoint is written
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(range(self.steps), batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(range(self.steps), batch_size=None)  # type: ignore[arg-type]  takes any sequence
 
     def configure_optimizers(self) -> Any:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -54,7 +54,7 @@ def pretrain(
         preprocessing=preprocessing,
         snapshots=tuple(snapshots),
         seed=cfg.seed,
-        **settings,  # type: ignore[arg-type]
+        **settings,  # type: ignore[arg-type]  a config: Hydra has no types for it
     )
     folder = cache / "pretrain" / f"{name}-{recipe.key()}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,7 +13,9 @@ from modelrank.truth.task import TransferTask
 class Regression(TransferTask):
     """Targets: B x K floating, of the order of 1. Mean squared error."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def batch_loss(self, batch: Any) -> Tensor:
+        images, targets, _ = batch
+        outputs = self(images)
         return functional.mse_loss(outputs, targets.reshape(outputs.shape))
 
     def update_metric(self, outputs: Tensor, targets: Tensor) -> None:

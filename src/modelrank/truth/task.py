@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 
-class TransferTask(pl.LightningModule):
+class TransferTask(pl.LightningModule, ABC):
     """A network being fine-tuned on batches (images B x 3 x H x W, targets, index B).
 
     monitor, mode: the value that hyper-parameters are selected by on the val split, and its better direction; they
@@ -50,14 +51,9 @@ class TransferTask(pl.LightningModule):
         self.steps = steps
         self.diverged: str | None = None
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of B x outputs, float32."""
-        raise NotImplementedError
-
+    @abstractmethod
     def batch_loss(self, batch: Any) -> Tensor:
-        """Mean loss of a batch."""
-        images, targets, _ = batch
-        return self.loss(self(images), targets)
+        """Mean loss of a batch, a scalar."""
 
     def values(self) -> dict[str, Tensor]:
         """What was measured on a split: `monitor`, and whatever is worth keeping beside it."""
