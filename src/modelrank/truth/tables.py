@@ -132,8 +132,8 @@ def append_rows(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
         new = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()} for row in rows])
         if path.exists():  # everything as text: rewriting the file must not touch the digits of older rows
             old = pd.read_csv(path, dtype=str, keep_default_na=False)
-            again = pd.MultiIndex.from_frame(old.loc[:, list(ROW)]).isin(pd.MultiIndex.from_frame(new.loc[:, list(ROW)]))
-            new = pd.concat([old.loc[~again], new], ignore_index=True).fillna("")
+            keys, fresh = (pd.MultiIndex.from_frame(table.loc[:, list(ROW)]) for table in (old, new))
+            new = pd.concat([old.loc[~keys.isin(fresh)], new], ignore_index=True).fillna("")
         new = new.sort_values([*ROW], kind="stable")
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         new.to_csv(temporary, index=False, lineterminator="\n")
