@@ -12,7 +12,6 @@ process of its own, so that its peak memory is its own. Numbers count only on a 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import multiprocessing
@@ -24,8 +23,10 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ REFERENCE = {
 }  # fmt: skip
 # Scorers of one group share a process and their moments, so its peak is a bound for each of them.
 STREAMED = (("disco", "ncc"), ("gbc",), ("logme", "hscore", "hscore_shrinkage", "transrate", "sfda"))
-M_MMAP_THRESHOLD = -3  # from malloc.h
+MAPPED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}  # environment of a process whose memory is measured
 NO_FEATURES = {"static_order", "imagenet_accuracy", "parameters"}
 
 
@@ -76,25 +77,20 @@ def scorers() -> dict[str, Callable[..., Any]]:
     return {n: s for n, s in every.items() if "classification" in facts_of(s).tasks and n not in NO_FEATURES}
 
 
-class Peak:
-    """Most resident memory above that at the start, in bytes: the kernel's own high-water mark, set back first.
+def beyond_features(n: int, d: int, classes: int) -> int:
+    """Most resident bytes while disco runs, above those before it: the kernel's own high-water mark, set back first.
 
-    What the C library holds free is given back first and no array above 64 kB is taken from it afterwards, else a
-    warm process hides what it needs in memory that it had before. Thread pools and the buffers that BLAS keeps for
-    ever are there after a first run of the function, and so not counted. Linux and glibc only.
+    To be run with MAPPED, so that every array above 64 kB is mapped anew and given back: else a warm process hides what
+    it needs in memory that it had before. Thread pools, the buffers that BLAS keeps for ever and small objects are
+    there after a first run, and so not counted. Linux and glibc only.
     """
-
-    def __enter__(self) -> Peak:
-        library = ctypes.CDLL("libc.so.6")
-        library.mallopt(M_MMAP_THRESHOLD, 1 << 16)
-        gc.collect()
-        library.malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        self.start = status("VmRSS")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.beyond = status("VmHWM") - self.start
+    data, disco = problem(n, d, classes), scorers()["disco"]
+    disco(replace(data, memo={}))
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    start = status("VmRSS")
+    disco(replace(data, memo={}))
+    return status("VmHWM") - start
 
 
 def status(entry: str) -> int:
@@ -109,10 +105,10 @@ def timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def alone(job: Callable[..., Any], threads: int, *arguments: Any) -> Any:
+def alone(job: Callable[..., Any], threads: int, *arguments: Any, **environment: str) -> Any:
     """`job(*arguments)` in a fresh process with so many threads."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    own = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **environment}
+    with patch.dict(os.environ, own), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_prepared, job, threads, arguments).result()
 
 
@@ -129,8 +125,8 @@ def row(what: str, value: float, bar: float | None, unit: str, **more: Any) -> d
     return line
 
 
-def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float, float]:
-    """Seconds of disco, of the four products N x D x 138 that a randomised PCA needs, and bytes beyond the features."""
+def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float]:
+    """Seconds of disco, and of the four products N x D x 138 that a randomised PCA needs."""
     data, disco = problem(n, d, classes), scorers()["disco"]
     thin, tall = torch.randn(d, 138), torch.randn(n, 138)
 
@@ -146,18 +142,13 @@ def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float, 
     products()
     score()
     pairs = [(score(), timed(products)) for _ in range(5)]  # side by side, so that both see the same machine
-    data.memo.clear()
-    with Peak() as peak:
-        disco(data)
-    return min(a for a, _ in pairs), min(b for _, b in pairs), peak.beyond
+    return min(a for a, _ in pairs), min(b for _, b in pairs)
 
 
-def disco_alone(n: int, d: int, classes: int) -> tuple[float, float]:
+def disco_alone(n: int, d: int, classes: int) -> float:
     data, disco = problem(n, d, classes), scorers()["disco"]
     disco(problem(500, d, 5))  # libraries loaded
-    with Peak() as peak:
-        seconds = timed(lambda: disco(data))
-    return seconds, peak.beyond
+    return timed(lambda: disco(data))
 
 
 def one_by_one(n: int, d: int, classes: int) -> dict[str, float]:
@@ -240,12 +231,14 @@ def measure_in_memory(quick: bool) -> list[dict[str, Any]]:
     small, shape, large = (600, 64, 5), (10_000, 2048, 100), (50_000, 2048, 397)
     rows = []
     n, d, classes = small if quick else shape
-    own, yardstick, beyond = alone(disco_against_products, 2, n, d, classes)
+    own, yardstick = alone(disco_against_products, 2, n, d, classes)
+    beyond = alone(beyond_features, 2, n, d, classes, **MAPPED)
     label = f"disco N={n} D={d} C={classes}, 2 threads"
     rows.append(row(label, own / yardstick, 1.5, "x four products", seconds=own, yardstick=yardstick))
     rows.append(row(f"{label}: memory beyond the features", beyond / (n * 4), 200, "x N float32", bytes=beyond))
     n, d, classes = small if quick else large
-    seconds, beyond = alone(disco_alone, 2, n, d, classes)
+    seconds = alone(disco_alone, 2, n, d, classes)
+    beyond = alone(beyond_features, 2, n, d, classes, **MAPPED)
     rows.append(row(f"disco N={n} D={d} C={classes}, 2 threads", seconds, 6.0, "s", seconds=seconds))
     rows.append(row(f"disco N={n} D={d} C={classes}: memory", beyond / 1e9, 1.0, "GB beyond features", bytes=beyond))
     n, d, classes = small if quick else (10_000, 1024, 100)
