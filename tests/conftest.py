@@ -1,6 +1,7 @@
 """What holds in every test: array shapes are checked, no network, and nothing lands in the user's cache."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -15,6 +16,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "registry: may fetch pinned files from the package registries")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores it
 
 
 @pytest.fixture(autouse=True)
