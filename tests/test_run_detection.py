@@ -52,7 +52,6 @@ def run(tmp_path, monkeypatch, folder):
     return call
 
 
-@pytest.mark.filterwarnings("ignore:hscore. .* samples of:UserWarning")
 def test_measured_scored_and_reported(run, tmp_path):
     truth = pd.read_csv(run("stage=finetune") / "truth.csv")
     assert truth.status.tolist() == ["ok", "ok"]
@@ -69,7 +68,9 @@ def test_measured_scored_and_reported(run, tmp_path):
         assert 0 < parts["cls"] < 1
         assert -1 < parts["reg"] < 0
     assert set(scores[scores.status != "ok"].scorer) == {"imagenet_accuracy", "static_order"}
+    assert scores.query("scorer == 'hscore'").warning.str.contains("24 samples of .* dimensions").all()
     page = (out / "report.html").read_text()
+    assert "2 of 2 with the warning: hscore: 24 samples" in page
     assert "24 boxes of train + val scored" in page
     assert '<th class="">classes</th><th class="">boxes</th>' in page
     assert (out / "figures" / "scenes.png").stat().st_size > 5000

@@ -70,6 +70,9 @@ def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> di
     rows = hub.rows[hub.rows.scorer == scorer]
     values = {model: score.value for model, score in hub.rankings[scorer].scores.items()}
     measures = agreement(values, truth.accuracy, seed=cfg.seed)
+    warned = rows.warning[rows.warning != ""]
+    notes = [measures["note"], *(f"{len(warned)} of {len(rows)} with the warning: {one}" for one in warned[:1])]
+    measures["note"] = "; ".join(filter(None, notes))
     return (
         run_facts(cfg)
         | {"scorer": scorer, "protocol": truth.protocol}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -56,8 +57,11 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
         if isinstance(features, FeatureSet):
             features = _with_facts(features, model.name, mean_rank_elsewhere)
         for name, scorer in scorers.items():
-            outcome = outcomes[name][model.name] = _outcome(scorer, features)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.filterwarnings("always", category=UserWarning)
+                outcome = outcomes[name][model.name] = _outcome(scorer, features)
             row = run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(outcome, features)
+            row["warning"] = "; ".join(str(one.message) for one in said)
             row["interval_reason"] = ""
             if isinstance(features, FeatureSet) and isinstance(outcome, Score):
                 drawn = stability.draw(cfg, model.name, scorer, features, main=name == next(iter(scorers)))
