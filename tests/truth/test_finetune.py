@@ -47,6 +47,9 @@ def test_grid_on_train_then_train_and_val_then_test_once(tmp_path, digits, model
         assert row[column] not in ("", None)
     watched.clear()
     assert measure(model, digits, protocol, trainer=trainer, cache=tmp_path) == row
+    renamed = replace(digits, name="mine"), replace(protocol, name="own")
+    again = measure(model, *renamed, trainer=None, cache=tmp_path)  # the same numbers by other names: not done again
+    assert again == row | {"dataset": "mine", "protocol": "own"}
     assert watched == []
 
 

@@ -35,7 +35,8 @@ def measure(
     folder.mkdir(parents=True, exist_ok=True)
     # Under DDP the ranks are one measurement: rank 0 holds the lock for all.
     with _Alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
-        return remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
+        row = remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
+    return row | {"dataset": data.name, "model": model.name, "protocol": protocol.name}  # names decide nothing
 
 
 def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, cache: Path, seed: int) -> Path:
