@@ -51,6 +51,16 @@ def test_the_negative_parts_of_a_regression_cut_nothing_off(report, width):
     assert max(map(len, text.splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_parts_of_a_detection_leave_room_for_what_was_measured(report, width):
+    parts = {model: part | {"cls": 0.2922, "reg": -0.1942} for model, part in report.parts.items()}
+    text = shown(dataclasses.replace(report, parts=parts), width)
+    assert "…" not in text
+    models = text.split("Models by")[1].split("Fine-tune")[0]
+    assert {"#", "measured"} <= set(models.split())
+    assert all(f"{row.accuracy:.3f}" in models for row in report.models())
+
+
 def test_without_truth_only_the_order_is_shown(make_report):
     text = shown(make_report(with_truth=False, with_interval=False))
     assert "the order is a prediction" in text

@@ -53,17 +53,18 @@ def _console() -> Console:
 
 def models_table(report: Report, width: int = WIDTH) -> Table:
     """Columns: rank, score, its interval, the spectral parts as bars and (where there is room) numbers, accuracy."""
-    rows, spectra = report.models(), report.spectra()
+    rows, spectra, terms = report.models(), report.spectra(), report.terms()
+    if terms and width < WIDTH:  # no room for both
+        spectra = {}
     with_interval = any(not math.isnan(row.low) for row in rows)
     short = all(len(ratio) <= 8 and (task >= 0).all() for ratio, task in spectra.values())  # a sign is a column more
-    with_numbers = width >= WIDTH and short
+    with_numbers = width >= WIDTH and short and not terms
     table = _table(f"Models by {report.scorer}", width)
     table.add_column("#", justify="right")
     table.add_column("model", no_wrap=True)
     table.add_column(escape(report.scorer), justify="right", no_wrap=True)
     if with_interval:
         table.add_column("95 % interval", no_wrap=True)
-    terms = report.terms()
     for name in terms:
         table.add_column(name, justify="right", no_wrap=True)
     if spectra:
