@@ -44,6 +44,14 @@ def test_nothing_is_cut_off_at_the_usual_widths(report, width):
 
 
 @pytest.mark.parametrize("width", [80, 120])
+def test_long_names_of_models_cost_the_parts_and_nothing_else(make_report, width):
+    report = make_report(models=[f"resnet8_supervised_fashion_mnist_{i}" for i in range(9)])
+    text = shown(report, width)
+    assert "…" not in text
+    assert all(f"{row.model} " in text and f"{row.accuracy:.3f}" in text for row in report.models())
+
+
+@pytest.mark.parametrize("width", [80, 120])
 def test_the_negative_parts_of_a_regression_cut_nothing_off(report, width):
     parts = {model: {**part, "task": -np.asarray(part["task"])} for model, part in report.parts.items()}
     text = shown(dataclasses.replace(report, parts=parts), width)

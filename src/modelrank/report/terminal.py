@@ -23,6 +23,11 @@ LEGEND = (
 BOX = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")  # a line under the head and between sections, no more
 NO_SPECTRUM = (np.array([]), np.array([]))
 BARS = "▁▂▃▄▅▆▇█"
+PARTS = (  # from the widest table to the narrowest
+    {"with_bars": True, "with_numbers": True},
+    {"with_bars": True, "with_numbers": False},
+    {"with_bars": False, "with_numbers": False},
+)
 
 
 def show(report: Report, console: Console | None = None) -> None:
@@ -52,13 +57,15 @@ def _console() -> Console:
 
 
 def models_table(report: Report, width: int = WIDTH) -> Table:
-    """Columns: rank, score, its interval, the spectral parts as bars and (where there is room) numbers, accuracy."""
-    rows, spectra, terms = report.models(), report.spectra(), report.terms()
-    if terms and width < WIDTH:  # no room for both
-        spectra = {}
+    """Columns: rank, score, its interval, accuracy; where there is room the spectral parts as bars, then as numbers."""
+    tables = (_models_table(report, width, **parts) for parts in PARTS)
+    fitting = (table for table in tables if Console(width=10 * WIDTH).measure(table).maximum <= width)
+    return next(fitting, _models_table(report, width, **PARTS[-1]))
+
+
+def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: bool) -> Table:
+    rows, spectra, terms = report.models(), report.spectra() if with_bars else {}, report.terms()
     with_interval = any(not math.isnan(row.low) for row in rows)
-    short = all(len(ratio) <= 8 and (task >= 0).all() for ratio, task in spectra.values())  # a sign is a column more
-    with_numbers = width >= WIDTH and short and not terms
     table = _table(f"Models by {report.scorer}", width)
     table.add_column("#", justify="right")
     table.add_column("model", no_wrap=True)
