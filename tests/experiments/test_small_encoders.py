@@ -31,4 +31,4 @@ def test_the_two_protocols_differ_in_size_from_those_of_the_other_hubs_only_wher
             ours, theirs = (dict(compose("config", [f"protocol={name}"]).protocol) for name in (small, base))
             changed = {key for key in ours if ours[key] != theirs[key]}
             assert ours["image_size"] == 32
-            assert changed <= {"name", "image_size", "learning_rates", "head_learning_rate", "strengths"}
+            assert changed <= {"name", "image_size", "steps", "learning_rates", "head_learning_rate", "strengths"}
