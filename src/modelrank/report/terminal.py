@@ -58,9 +58,9 @@ def _console() -> Console:
 
 def models_table(report: Report, width: int = WIDTH) -> Table:
     """Columns: rank, score, its interval, accuracy; where there is room the spectral parts as bars, then as numbers."""
-    tables = (_models_table(report, width, **parts) for parts in PARTS)
-    fitting = (table for table in tables if Console(width=10 * WIDTH).measure(table).maximum <= width)
-    return next(fitting, _models_table(report, width, **PARTS[-1]))
+    tables = [_models_table(report, width, **parts) for parts in PARTS]
+    measuring = Console(width=10 * WIDTH)
+    return next((table for table in tables if measuring.measure(table).maximum <= width), tables[-1])
 
 
 def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: bool) -> Table:

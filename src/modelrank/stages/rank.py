@@ -71,7 +71,10 @@ def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> di
     values = {model: score.value for model, score in hub.rankings[scorer].scores.items()}
     measures = agreement(values, truth.accuracy, seed=cfg.seed)
     warned = rows.warning[rows.warning != ""]
-    notes = [measures["note"], *(f"{len(warned)} of {len(rows)} with the warning: {one}" for one in warned[:1])]
+    notes = [
+        measures["note"],
+        f"{len(warned)} of {len(rows)} with the warning: {warned.iloc[0]}" if len(warned) else "",
+    ]
     measures["note"] = "; ".join(filter(None, notes))
     return (
         run_facts(cfg)
