@@ -19,6 +19,7 @@ RUN = [
     "models.squeezenet1_1.weights=null",
     "protocol=detection_short",
     "protocol.steps=2",
+    "protocol.learning_rates=[1e-4,1e-3]",
     "protocol.image_size=64",
     "dataset=coco_folder",
     "dataset.metric=map50",
@@ -56,6 +57,7 @@ def test_measured_scored_and_reported(run, tmp_path):
     truth = pd.read_csv(run("stage=finetune") / "truth.csv")
     assert truth.status.tolist() == ["ok", "ok"]
     assert {"map50", "map"} <= set(truth)
+    assert truth.val_accuracy.between(0, 1).all()
     assert len(pd.read_csv(tmp_path / "cache" / "truth" / "found.csv").image.unique()) == 4
 
     out = run("scorer=detection", f"truth.paths=[{tmp_path}/cache/truth/measured.csv]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,11 +47,6 @@ class DetectorFineTuning(FineTuning):
 
     def numbers(self) -> dict[str, object]:
         return {**super().numbers(), "head": asdict(self.head)}
-
-    def _chosen(self, on_val: Callable[[Point], float], folder: Path) -> tuple[Point, float | None, float]:
-        """A grid of one point leaves nothing to choose: its only training is that on train + val."""
-        points = self.points()
-        return (points[0], None, 0.0) if len(points) == 1 else super()._chosen(on_val, folder)
 
     def _in_memory(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
         """Decoded once; at full size, since boxes count pixels of the image."""

@@ -114,7 +114,10 @@ class FineTuning:
                 title = f"{data.name} {model.name} {'+'.join(splits)} {label(point)}"
                 return self._train_and_measure(task, module, measure_on, title, trainer, precision, where)
 
-        best, val, seconds = self._chosen(lambda p: run(p, ("train",), "val", folder / label(p)).value, folder)
+        def on_val(point: Point) -> float:
+            return run(point, ("train",), "val", folder / label(point)).value
+
+        best, val, seconds = search(self.points(), on_val, folder, TransferTask.mode)
         final = remembered(folder / "final.json", lambda: vars(run(best, ("train", "val"), "test", folder / "final")))
         return Outcome(
             accuracy=final["value"],
@@ -126,10 +129,6 @@ class FineTuning:
             precision=precision,
             beside=final.get("beside", {}),  # absent in what was measured before it was kept
         )
-
-    def _chosen(self, on_val: Callable[[Point], float], folder: Path) -> tuple[Point, float | None, float]:
-        """The best point of the grid, its value on val and the seconds of all."""
-        return search(self.points(), on_val, folder, TransferTask.mode)
 
     def trained(
         self,

@@ -71,7 +71,7 @@ def _row(
         "seed": seed,
         "metric": data.metric,
         "accuracy": round(outcome.accuracy, 6),
-        "val_accuracy": None if outcome.val_accuracy is None else round(outcome.val_accuracy, 6),
+        "val_accuracy": round(outcome.val_accuracy, 6),
         "lr": outcome.learning_rate,
         "weight_decay": outcome.weight_decay,
         "seconds": round(outcome.seconds, 1),

@@ -25,7 +25,7 @@ class Outcome:
     `beside` are further values on the test split, for columns of their own."""
 
     accuracy: float
-    val_accuracy: float | None  # None where nothing was chosen
+    val_accuracy: float
     learning_rate: float | None
     weight_decay: float
     seconds: float
