@@ -31,6 +31,7 @@ def score(
     *,
     logits: ArrayLike | Tensor | None = None,
     boxes: ArrayLike | Tensor | None = None,
+    image: ArrayLike | Tensor | None = None,
     general: ArrayLike | Tensor | None = None,
     task: Task | None = None,
     facts: Mapping[str, float] | None = None,
@@ -47,6 +48,7 @@ def score(
     targets: N integer labels >= 0, gaps allowed (classification; detection when `boxes` is given); N x C of 0 and 1
         (multilabel); N or N x K floating numbers (regression). `task` says so where that guess is wrong.
     logits: N x S output of the model's source classifier. boxes: N x 4 in 0..1 (centre x, centre y, width, height).
+    image: N integers, the image of each row where several come from one; folds and neighbours keep them together.
     general: M x D features of general-domain images. facts: numbers known of the model, such as
         {"parameters": 11_689_512, "imagenet_accuracy": 0.698}.
 
@@ -60,7 +62,7 @@ def score(
     >>> round(modelrank.score("disco", features, labels, components=8, groups=2).value, 2)
     0.75
     """
-    data = _data(features, targets, task, logits=logits, boxes=boxes, general=general, facts=facts)
+    data = _data(features, targets, task, logits=logits, boxes=boxes, image=image, general=general, facts=facts)
     return _scorer(name, hyperparameters)(data)
 
 
@@ -71,6 +73,7 @@ def rank(
     *,
     logits: Mapping[str, ArrayLike | Tensor] | None = None,
     boxes: ArrayLike | Tensor | None = None,
+    image: ArrayLike | Tensor | None = None,
     general: Mapping[str, ArrayLike | Tensor] | None = None,
     task: Task | None = None,
     facts: Mapping[str, Mapping[str, float]] | None = None,
@@ -96,6 +99,7 @@ def rank(
                 task,
                 logits=(logits or {}).get(model),
                 boxes=boxes,
+                image=image,
                 general=(general or {}).get(model),
                 facts=(facts or {}).get(model),
             )
@@ -131,15 +135,27 @@ def _data(
     *,
     logits: ArrayLike | Tensor | None,
     boxes: ArrayLike | Tensor | None,
+    image: ArrayLike | Tensor | None,
     general: ArrayLike | Tensor | None,
     facts: Mapping[str, float] | None,
 ) -> FeatureSet:
     x, y = _features(features), _tensor("targets", targets)
+    of = None if image is None else _tensor("image", image).to(x.device)
     extra = [
         None if array is None else _floating(what, array).to(x.device)
         for what, array in (("logits", logits), ("boxes", boxes), ("general", general))
     ]
-    return FeatureSet(x, y, task or _guess(y, extra[1]), *extra, facts=dict(facts or {}))
+    logits, boxes, general = extra
+    return FeatureSet(
+        x,
+        y,
+        task or _guess(y, boxes),
+        logits=logits,
+        boxes=boxes,
+        image=of,
+        general=general,
+        facts=dict(facts or {}),
+    )
 
 
 def _features(features: ArrayLike | Tensor | Path | str) -> Tensor:

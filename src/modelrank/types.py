@@ -68,6 +68,8 @@ class FeatureSet:
               multilabel: N x C of 0 / 1; regression: N x K floating.
     logits:   N x S output of the source classifier, or None where the model has no source head.
     boxes:    N x 4 floating in 0..1 (centre x, centre y, width, height), detection only.
+    image:    N integers, the image of each row where an image has several (detection); rows of one image are never
+              parted: by folds, by subsets, or as a sample and its neighbour. None: each row is an image of its own.
     general:  M x D features of general-domain images (PED), or None.
     facts:    numbers known of the model without looking at its features
               (`parameters`, `imagenet_accuracy`, `mean_rank_elsewhere`); absent keys are unknown.
@@ -79,6 +81,7 @@ class FeatureSet:
     task: Task = "classification"
     logits: Tensor | None = None
     boxes: Tensor | None = None
+    image: Tensor | None = None
     general: Tensor | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)

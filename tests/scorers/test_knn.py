@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,3 +40,12 @@ def test_k_beyond_the_samples_and_below_one():
     assert knn(data, k=100).value == pytest.approx(3 / 4)
     with pytest.raises(ValueError, match="k must"):
         knn(data, k=0)
+
+
+def test_rows_of_one_image_are_no_neighbours():
+    x = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
+    data = FeatureSet(x, torch.tensor([0, 0, 1, 1]))
+    assert knn(data).value == 1
+    assert knn(replace(data, image=torch.tensor([5, 5, 9, 9]))).value == 0
+    assert knn(replace(data, image=torch.tensor([5, 9, 5, 9])), k=3).value == 0.5  # only two are left to vote
+    assert knn(replace(data, image=torch.tensor([5, 5, 5, 5]))).value == 0.5  # none is left: chance

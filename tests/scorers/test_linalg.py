@@ -57,3 +57,15 @@ def test_folds_are_even_stratified_and_seeded():
     assert torch.equal(linalg.deal_folds(renamed, 5, seed=0), fold[order])
     with pytest.raises(ValueError, match="folds"):
         linalg.deal_folds(one, 1, seed=0)
+
+
+def test_folds_keep_the_rows_of_an_image_together():
+    one = data(n=120)
+    image = torch.arange(120) % 40 * 7  # three rows each, numbers with gaps
+    fold = linalg.deal_folds(dataclasses.replace(one, image=image), 4, seed=0)
+    for number in image.unique():
+        assert len(fold[image == number].unique()) == 1
+    assert fold.bincount().tolist() == [30] * 4
+    assert linalg.image_count(dataclasses.replace(one, image=image)) == 40
+    with pytest.raises(ValueError, match=r"number of images \(2\), got 3"):
+        linalg.deal_folds(dataclasses.replace(one, image=image % 2), 3, seed=0)

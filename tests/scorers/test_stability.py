@@ -165,3 +165,10 @@ def test_a_warning_is_not_said_again_for_each_subset():
 def test_too_few_resamples_are_refused():
     with pytest.raises(ValueError, match="at least 2"):
         subscores(disco, images(), resamples=1)
+
+
+def test_images_are_drawn_not_their_rows():
+    one = images(60)
+    both = FeatureSet(one.features.repeat(2, 1), one.targets.repeat(2), image=torch.arange(60).repeat(2))
+    np.testing.assert_allclose(values(ncc, both, resamples=6), values(ncc, one, resamples=6))  # all rows twice
+    assert subscores(ncc, both).factor == subscores(ncc, one).factor

@@ -101,6 +101,7 @@ def extract(
         data.task,
         logits=found.get("logits"),
         boxes=found.get("boxes"),
+        image=found.get("image"),
         facts=facts,
     )
 

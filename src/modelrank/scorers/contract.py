@@ -138,6 +138,7 @@ def subset(data: FeatureSet, rows: Tensor, features: Tensor | None = None) -> Fe
         targets=targets,
         logits=None if data.logits is None else data.logits[rows],
         boxes=None if data.boxes is None else data.boxes[rows],
+        image=None if data.image is None else data.image[rows],
         memo={},
     )
 
@@ -164,6 +165,8 @@ def prepare(data: FeatureSet, facts: ScorerFacts, name: str) -> FeatureSet:
         if key not in data.memo:  # once for all scorers of a run: the check reads every number
             _check_matrix(array, getattr(data, array), data)
             data.memo[key] = True
+    if data.image is not None and data.image.shape != (len(data.features),):
+        raise ValueError(f"image has shape {tuple(data.image.shape)}, features has {len(data.features)} rows")
     rows: Any = data.features
     if "features" in facts.needs and not isinstance(rows, Tensor):
         n, d = rows.shape

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, normalize, one_hot
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, column_mean, deal_folds
+from modelrank.scorers.linalg import chunks, column_mean, deal_folds, image_count
 from modelrank.types import FeatureSet, Score
 
 
@@ -45,7 +45,7 @@ def itm(
         raise ValueError(f"steps, batch_size, evaluate_every and lr must be above 0, got {given}")
     order, labels = _content_order(data)
     x = _standardised(data)[order]
-    held_out = deal_folds(data, min(5, len(x)), seed)[order] == 0
+    held_out = deal_folds(data, min(5, image_count(data)), seed)[order] == 0
     train, y = x[~held_out], labels[~held_out]
     classes, random = int(labels.max()) + 1, torch.Generator().manual_seed(seed)
 

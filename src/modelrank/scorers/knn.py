@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import column_mean, compute_dtype
+from modelrank.scorers.linalg import column_mean, compute_dtype, image_of
 from modelrank.types import FeatureSet, Score
 
 BLOCK = 1 << 22  # distances held at a time
@@ -16,13 +16,13 @@ def knn(data: FeatureSet, *, k: int = 1) -> Score:
     """Leave-one-out accuracy (a fraction in 0..1) of a vote among the k nearest samples, Euclidean distance.
 
     All samples as near as the k-th vote, and a tie between m classes counts 1/m, so that the order of the samples
-    decides nothing. k is at most N - 1. Cost N^2 D, in blocks of rows: N x N is never held.
+    decides nothing. k is at most N - 1. Samples of the same image are no neighbours. Cost N^2 D, in blocks of rows: N x N is never held.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     n, dtype = len(data.features), compute_dtype(data.features)
     x = data.features.to(dtype) - column_mean(data).to(dtype)  # |a|^2 - 2 a.b + |b|^2 cancels least around the mean
-    norms = x.square().sum(1)
+    norms, image = x.square().sum(1), image_of(data)
     one_hot = torch.nn.functional.one_hot(data.targets).to(dtype)
     slack = 8 * torch.finfo(dtype).eps * norms.max()  # distances that close are equal for all we can tell
     right = 0.0
@@ -30,8 +30,9 @@ def knn(data: FeatureSet, *, k: int = 1) -> Score:
     for start in range(0, n, rows):
         part = torch.arange(start, min(start + rows, n), device=x.device)
         distance = torch.addmm(norms, x[part], x.T, alpha=-2) + norms[part, None]
-        distance[torch.arange(len(part), device=x.device), part] = torch.inf
+        distance[image[part, None] == image] = torch.inf
         kth = distance.kthvalue(min(k, n - 1), dim=1, keepdim=True).values
+        kth.clamp_(max=torch.finfo(dtype).max / 2)  # where fewer than k samples are of other images
         votes = (distance <= kth + slack).to(dtype) @ one_hot
         best = votes == votes.max(1, keepdim=True).values
         own = best.gather(1, data.targets[part, None]).squeeze(1)

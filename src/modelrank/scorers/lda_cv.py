@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import chunks, class_moments, class_sums, column_mean, deal_folds, gram, scatter
+from modelrank.scorers.linalg import (
+    chunks,
+    class_moments,
+    class_sums,
+    column_mean,
+    deal_folds,
+    gram,
+    image_count,
+    scatter,
+)
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
@@ -27,7 +36,7 @@ def lda_cv(data: FeatureSet, *, folds: int = 5, seed: int = 0) -> Score:
 
     A sample whose class is in no training fold (a singleton) counts as an error.
     """
-    fold_of = deal_folds(data, min(folds, len(data.features)), seed)
+    fold_of = deal_folds(data, min(folds, image_count(data)), seed)
     right, shrinkages = 0, []
     for fold in range(int(fold_of.max()) + 1):
         held_out = (fold_of == fold).nonzero()[:, 0]

@@ -178,12 +178,25 @@ def within_scatter(data: FeatureSet) -> Float[Tensor, "D D"]:
     return shared(data, "within scatter", lambda: scatter(data) - class_moments(data).between)
 
 
+def image_of(data: FeatureSet) -> Int64[Tensor, " N"]:
+    """The image 0, 1, ... of each sample, numbered in the order of `data.image`; without it each has its own."""
+    if data.image is None:
+        return torch.arange(len(data.features), device=data.features.device)
+    return torch.unique(data.image.to(data.features.device), return_inverse=True)[1]
+
+
+def image_count(data: FeatureSet) -> int:
+    """How many images the samples come from."""
+    return int(image_of(data).max()) + 1
+
+
 def deal_folds(data: FeatureSet, folds: int, seed: int) -> Int64[Tensor, " N"]:
     """The fold 0..folds-1 of each sample: stratified by class, even in size, drawn with `seed`.
 
     Samples are dealt in the order of a random projection of their features within a class, classes in the order of
     their least projection, so that neither the order of the samples nor the names of the classes matters. Without
-    classes (other tasks) all samples count as one.
+    classes (other tasks) all samples count as one. Samples of one image go where the first of them goes, so the folds
+    are then only about stratified and even.
     """
 
     def compute() -> Tensor:
@@ -195,12 +208,13 @@ def deal_folds(data: FeatureSet, folds: int, seed: int) -> Int64[Tensor, " N"]:
             least = key.new_full((int(data.targets.max()) + 1,), torch.inf)
             least.scatter_reduce_(0, data.targets, key, "amin")
             order = order[least[data.targets[order]].argsort(stable=True)]
-        fold = torch.empty_like(order)
-        fold[order] = torch.arange(len(x), device=x.device) % folds
-        return fold
+        first = order.new_full((images,), len(x))
+        first.scatter_reduce_(0, image[order], torch.arange(len(x), device=x.device), "amin")
+        return (first.argsort().argsort() % folds)[image]
 
-    if not 2 <= folds <= len(data.features):
-        raise ValueError(f"folds must be 2 to the number of samples ({len(data.features)}), got {folds}")
+    image, images = image_of(data), image_count(data)
+    if not 2 <= folds <= images:
+        raise ValueError(f"folds must be 2 to the number of images ({images}), got {folds}")
     return shared(data, f"folds {folds} {seed}", compute)
 
 

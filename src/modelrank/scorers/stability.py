@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from modelrank.scorers.contract import ScorerFacts, facts_of, prepare, subset
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, column_mean, shared
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, column_mean, image_count, image_of, shared
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score
 
@@ -58,11 +58,12 @@ def subscores(scorer: Callable[..., Score], data: FeatureSet, *, resamples: int 
     """
     if resamples < 2:
         raise ValueError(f"resamples must be at least 2, got {resamples}")
-    n, facts = len(data.features), facts_of(scorer)
+    n, facts, image = image_count(data), facts_of(scorer), image_of(data).cpu()
     classes = len(data.targets.unique()) if data.task in ("classification", "detection") else 1
     size = max(1, min(n // 2, max(1000, 10 * classes)))
     random = np.random.default_rng(seed)
-    rows = [torch.from_numpy(np.sort(random.choice(n, size, replace=False))) for _ in range(resamples)]
+    drawn = [torch.from_numpy(random.choice(n, size, replace=False)) for _ in range(resamples)]
+    rows = [torch.isin(image, some).nonzero()[:, 0] for some in drawn]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # said of the whole already
         if callable(facts.on_subsets):
