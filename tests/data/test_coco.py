@@ -87,3 +87,14 @@ def test_broken_json_is_named(tmp_path):
 def test_annotations_of_unknown_splits_are_refused(tmp_path, named):
     with pytest.raises(ModelRankError, match="give train"):
         dataset("coco_folder", coco(tmp_path / "d"), **{"copies.coco.annotations": named}).load(tmp_path)
+
+
+def test_images_beside_their_annotations(tmp_path):
+    root = coco(tmp_path / "d")
+    before = objects_of(dataset("coco_folder", root).load(tmp_path / "cache"))
+    for split in ("train", "val", "test"):
+        (root / f"annotations/instances_{split}.json").rename(root / split / "_annotations.coco.json")
+        (root / split).rename(root / f"{split}_part")
+    named = {split: f"{split}_part/_annotations.coco.json" for split in ("train", "val", "test")}
+    changed = dataset("coco_folder", root, **{"copies.coco.annotations": named})
+    assert objects_of(changed.load(tmp_path / "cache")) == before

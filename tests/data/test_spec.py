@@ -170,3 +170,5 @@ def test_with_a_root_only_the_users_files_count(tmp_path):
     user = MemoryCopy(here=False, fetchable=False, source="your files", user_files=True)
     with pytest.raises(MissingAsset, match="/nowhere"):
         spec(copies={"user": user, "package": package}, root="/nowhere").load(tmp_path)
+    known = spec(copies={"package": package}, root="/nowhere").availability(tmp_path)
+    assert (known.state, "dataset.root=/nowhere is for files of your own" in known.where) == ("missing", True)

@@ -129,3 +129,16 @@ def test_the_class_list_of_both_voc2007_sets_is_one():
     from modelrank.data.benchmarks import VOC_CLASSES
 
     assert tuple(OmegaConf.load(CONF / "voc2007_detection.yaml").classes) == VOC_CLASSES
+
+
+def test_images_may_have_suffixes_in_capitals(tmp_path):
+    root = voc(tmp_path / "d")
+    (root / "JPEGImages/b.png").rename(root / "JPEGImages/b.PNG")
+    assert "b" in objects_of(dataset("voc_folder", root).load(tmp_path / "cache"))
+
+
+def test_a_list_that_is_no_text_is_refused_by_name(tmp_path):
+    root = voc(tmp_path / "d")
+    (root / "ImageSets/Main/val.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelRankError, match=r"val\.txt cannot be read as text"):
+        dataset("voc_folder", root).load(tmp_path / "cache")

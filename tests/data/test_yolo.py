@@ -1,5 +1,6 @@
 import pytest
-from tests.data.making_detection import dataset, objects_of, yolo
+from PIL import ExifTags, Image
+from tests.data.making_detection import IMAGES, dataset, objects_of, yolo
 
 from modelrank.types import ModelRankError
 
@@ -80,3 +81,34 @@ def test_a_folder_without_images_is_refused(tmp_path):
         path.unlink()
     with pytest.raises(ModelRankError, match="images/val: no images"):
         load(root, tmp_path / "cache")
+
+
+def test_labels_that_are_no_text_are_refused_by_name(tmp_path):
+    root = yolo(tmp_path / "d")
+    (root / "labels/train/b.txt").write_bytes(b"0 0.5 0.5 0.1 0.1 \xff")
+    with pytest.raises(ModelRankError, match=r"b\.txt cannot be read as text"):
+        load(root, tmp_path / "cache")
+
+
+def test_an_image_with_a_note_to_turn_it_is_refused(tmp_path):
+    root = yolo(tmp_path / "d")
+    note = Image.Exif()
+    note[ExifTags.Base.Orientation] = 6
+    Image.open(root / "images/train/a.png").save(root / "images/train/a.png", exif=note)
+    with pytest.raises(ModelRankError, match=r"a\.png holds an EXIF note to turn it \(orientation 6\)"):
+        load(root, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_an_object_is_refused(tmp_path, split):
+    root = yolo(tmp_path / "d")
+    (root / "labels" / split).rename(root / "labels" / f"{split}s")
+    with pytest.raises(ModelRankError, match=f"no object in the . {split} images"):
+        load(root, tmp_path / "cache")
+
+
+def test_one_class_is_enough_for_a_detector(tmp_path):
+    images = [(split, name, size, [("ant", *box) for _, *box in objects]) for split, name, size, objects in IMAGES]
+    root = yolo(tmp_path / "d", images)
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\ntest: images/test\nnames: [ant]\n")
+    assert load(root, tmp_path / "cache").classes == ("ant",)

@@ -124,6 +124,8 @@ def test_what_cannot_be_pooled_is_refused(tmp_path):
         run(tmp_path, boxes=POOLING | {"layer": [16]})
     with pytest.raises(ModelRankError, match=r"layer=penultimate: give strides in pixels"):
         run(tmp_path, boxes=POOLING | {"layer": "penultimate"})
+    with pytest.raises(ModelRankError, match=r"layer=16: give strides in pixels"):
+        run(tmp_path, boxes=POOLING | {"layer": 16})
     with pytest.raises(ModelRankError, match=r"reduce=median: give .* mean, max, none"):
         run(tmp_path, boxes=POOLING | {"reduce": "median"})
     with pytest.raises(ModelRankError, match=r"extraction.boxes is empty"):

@@ -27,6 +27,13 @@ CHANNELS = {  # stride -> channels of what the backbone hands to the head
     "ssd300_vgg16": {8: 512, 16: 1024, 32: 512, 64: 256, 128: 256, 256: 256},
     "ssdlite320_mobilenet_v3_large": {16: 672, 32: 480, 64: 512, 128: 256, 256: 128},
 }
+BIASES = {  # of the new layers, for 3 classes: times the anchors, and one more with a background
+    "fasterrcnn": [4, 16],  # classes, and boxes of each
+    "retinanet": [9 * 3],
+    "fcos": [3],
+    "ssd300": [4 * 4, 6 * 4, 6 * 4, 6 * 4, 4 * 4, 4 * 4],
+    "ssdlite320": [n for channels in (672, 480, 512, 256, 256, 128) for n in (channels, channels, 6 * 4)],
+}
 TARGETS = [
     {"boxes": torch.tensor([[20.0, 20, 90, 110], [5, 5, 40, 30]]), "labels": torch.tensor([2, 0])},
     {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)},  # an image without objects
@@ -68,14 +75,14 @@ def test_the_new_class_layer_has_the_right_outputs(coco, name):
     ids = {id(parameter) for parameter in network.parameters()}
     assert new
     assert all(id(parameter) in ids for parameter in new)
-    dense = "retinanet" in name or "fcos" in name  # a yes or no for each class; the others have a background too
-    assert len(new[-1]) % (3 if dense else 4) == 0
+    assert [len(parameter) for parameter in new if parameter.ndim == 1] == BIASES[name.split("_")[0]]
 
 
 @pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large"])
 def test_a_coco_detector_learns_and_finds(coco, name):
     network, _ = detector(coco[name].architecture(), 3, HEAD, 320)
     learns_and_finds(network, 320)
+    assert (network.score_thresh, network.detections_per_img) == (0.01, 100)  # not its own: the same for all
 
 
 @pytest.mark.slow

@@ -54,3 +54,5 @@ def test_a_network_without_maps_or_without_the_strides_is_refused():
     assert pyramid.chosen([4, 8], "x") == [4]
     with pytest.raises(ModelRankError, match=r"x=\[8\]: Sequential has no map at these strides; it has 2, 4"):
         pyramid.chosen([8], "x")
+    with pytest.raises(ModelRankError, match="VisionTransformer cannot be run on 320 x 320 pixels"):
+        Pyramid(create_model("vit_tiny_patch16_224"))

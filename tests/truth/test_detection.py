@@ -106,6 +106,60 @@ def test_a_grid_is_chosen_from_on_val_and_retrained(tmp_path, rectangles, model,
     assert len(list(cell_folder(model, rectangles, two, cache=tmp_path, seed=0).glob("lr*.json"))) == 2
 
 
+def test_another_metric_is_another_measurement(tmp_path, rectangles, model, protocol):
+    folders = [
+        cell_folder(model, replace(rectangles, metric=metric), protocol, cache=tmp_path, seed=0)
+        for metric in ("map50", "map")
+    ]
+    assert folders[0] != folders[1]
+
+
+def test_found_boxes_of_an_earlier_measurement_go_and_names_stay_text(tmp_path, rectangles):
+    data = replace(rectangles, classes=("1", "NA"))
+    row = {"dataset": data.name, "model": "small", "protocol": "tiny", "seed": 0, "protocol_hash": "h"}
+    row["data_fingerprint"] = data.fingerprint[:12]
+    table, place = tmp_path / "measured.csv", {"left": 1.5, "top": 2, "right": 9, "bottom": 9}
+    scenes.append(table, row, [{"image": "test/0", "class": "NA", "score": 0.5, **place}])
+    found = scenes.found([table], data, "tiny")["small"]["test/0"]
+    assert (found.labels.tolist(), found.scores.tolist(), found.corners[0, 0]) == ([1], [0.5], 1.5)
+    scenes.append(table, row, [])
+    assert scenes.found([table], data, "tiny") == {"small": {}}
+    scenes.append(tmp_path / "other" / "measured.csv", row, None)  # no detection
+    assert not (tmp_path / "other").exists()
+
+
+def test_boxes_of_some_of_the_images_are_kept_where_processes_share_them(tmp_path, rectangles):
+    one = {"boxes": torch.tensor([[1.0, 2, 20, 20]]), "scores": torch.tensor([0.5]), "labels": torch.tensor([1])}
+    scenes.keep({0: one, 2: one, 11: one}, rectangles, 64, tmp_path)
+    assert [box["image"] for box in scenes.kept(tmp_path)] == ["test/0", "test/2", "test/11"]
+
+
+def test_training_mirrors_only_where_a_mirrored_object_is_the_same(rectangles, model, protocol):
+    for mirror, seen in ((True, 2), (False, 1)):
+        transform, _ = protocol._transforms(model.preprocessing, replace(rectangles, mirror=mirror))
+        image, boxes = rectangles.splits["train"][1]
+        lefts = {round(float(transform(image, boxes)[1]["boxes"][0, 0]), 3) for _ in range(40)}
+        assert len(lefts) == seen
+
+
+def test_new_layers_of_a_detector_are_not_frozen(rectangles):
+    network = nn.ModuleList([nn.BatchNorm2d(2), nn.BatchNorm2d(2)])
+    task = Detection(
+        network,
+        METRICS["map50"](2),
+        new=list(network[1].parameters()),
+        size=32,
+        freeze_batch_norm=True,
+        optimizer=torch.optim.SGD,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        head_learning_rate=0.1,
+        steps=1,
+    )
+    task.train()
+    assert [layer.training for layer in network] == [False, True]
+
+
 def test_frozen_batch_norm_keeps_its_statistics(rectangles, model, trainer, protocol, tmp_path):
     for freeze in (True, False):
         task = replace(protocol, freeze_batch_norm=freeze)._task(

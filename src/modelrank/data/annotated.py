@@ -4,6 +4,8 @@
 - Images without objects are kept: background for training, no row for the scorers.
 - Boxes are clipped to their image. Those wholly outside it, or with a side under 1 pixel, are dropped, and counted in
   a warning. Numbers that are not finite, and unknown classes, are refused with the name of the file.
+- An image with an EXIF note to turn it is refused where the annotations do not state its size: some tools count boxes
+  on the turned image, some on the stored one.
 - Crowds of COCO and 'difficult' objects of VOC are left out everywhere, also when mAP is measured: a detector that
   finds one is charged with a false alarm (the benchmarks' own evaluations look away), all models alike.
 """
@@ -25,7 +27,7 @@ import numpy as np
 from modelrank.data.boxes import cleaned, object_array
 from modelrank.data.copies import Contents, Places
 from modelrank.data.folder import usable
-from modelrank.data.images import ImageSplit, image_size
+from modelrank.data.images import ImageSplit, image_size, orientation
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -84,12 +86,18 @@ def contents(
             boxes, dropped = _boxes(each)
             targets.append(boxes)
             counts += dropped
-        if name == "train" and not any(len(boxes.labels) for boxes in targets):
-            raise ModelRankError(f"{root}: no object in the {len(images)} train images")
         paths = [each.image for each in images]
         made[name] = ImageSplit(paths, object_array(targets), [_relative(path, root) for path in paths])
     _tell(counts, root)
     return Contents(made, tuple(classes), f"the user's own {kind} folder {root}", identity)
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a text file; ModelRankError names one that cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelRankError(f"{path} cannot be read as text: {error}") from error
 
 
 def finite(values: Any, count: int, what: str) -> list[float]:
@@ -105,6 +113,11 @@ def finite(values: Any, count: int, what: str) -> list[float]:
 
 def _boxes(each: Annotated) -> tuple[Any, Counter[str]]:
     size = image_size(each.image)
+    if each.size is None and (turned := orientation(each.image)) != 1:
+        raise ModelRankError(
+            f"{each.image} holds an EXIF note to turn it (orientation {turned}), and {each.source} does not say for "
+            "which width and height its boxes are; save the image upright, without the note"
+        )
     if each.size is not None and each.size != size:
         raise ModelRankError(
             f"{each.source} says that {each.image.name} has {each.size[0]} x {each.size[1]} pixels, but it has "

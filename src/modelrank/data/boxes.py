@@ -1,7 +1,7 @@
 """Boxes of objects: formats, rules for those that are not usable, rows for scorers, transforms and batches.
 
 Everywhere inside, a box is (left, top, right, bottom) in pixels of its image: see `modelrank.types.Boxes`. Images are
-taken as their files store them (an EXIF note 'turn me' is not obeyed), as annotations of COCO, VOC and YOLO count.
+taken as their files store them: an EXIF note 'turn me' is not obeyed, and refused where it makes boxes ambiguous.
 """
 
 from __future__ import annotations
@@ -129,15 +129,17 @@ def training(
     std: Sequence[float] | None = None,
     interpolation: str = "bilinear",
     crop: bool = True,
+    mirror: bool = True,
     smallest: float = 4.0,
 ) -> BoxTransform:
-    """`evaluation` after a random horizontal flip and, with `crop`, SSD's crop (Liu et al. 2016, section 2.2).
+    """`evaluation` after, with `mirror`, a random horizontal flip and, with `crop`, SSD's (Liu et al. 2016, 2.2).
 
     The crop keeps objects whose centre lies in it (there is one at least) and clips them; of these, objects whose
     shorter side is under `smallest` pixels after resizing are dropped.
     """
+    flip: list[v2.Transform] = [v2.RandomHorizontalFlip()] if mirror else []
     cut: list[v2.Transform] = [v2.RandomIoUCrop()] if crop else []
-    steps = [v2.RandomHorizontalFlip(), *cut, _resize(size, interpolation), *_floating(mean, std)]
+    steps = [*flip, *cut, _resize(size, interpolation), *_floating(mean, std)]
     return BoxTransform(v2.Compose(steps), smallest)
 
 

@@ -19,8 +19,8 @@ from modelrank.types import MissingAsset, ModelRankError
 
 @dataclass(frozen=True)
 class CocoCopy:
-    """ROOT/annotations/instances_{train,val,test}*.json with the images in ROOT/NAME, ROOT/images/NAME, ROOT/images or
-    ROOT, where NAME is what follows 'instances_' (train2017).
+    """ROOT/annotations/instances_{train,val,test}*.json with the images in ROOT/NAME, ROOT/images/NAME, ROOT/images,
+    ROOT or beside the file, where NAME is what follows 'instances_' (train2017).
 
     annotations: split -> file below ROOT, where the names are others; null = by the names. `train` must be there.
 
@@ -144,7 +144,7 @@ def _images(document: dict[str, Any], path: Path, root: Path, positions: Mapping
 def _folder(root: Path, path: Path, names: list[str]) -> Path:
     """The first of the usual places that holds the first image; where none does, the last, for the error message."""
     name = path.stem.removeprefix("instances_")
-    places = [root / name, root / "images" / name, root, root / "images"]
+    places = [root / name, root / "images" / name, root, path.parent, root / "images"]
     return next((place for place in places if names and (place / names[0]).is_file()), places[-1])
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -64,6 +64,12 @@ def image_size(image: Image.Image | np.ndarray | str | Path) -> tuple[int, int]:
             return opened.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ModelRankError(f"cannot read the image {image}: {error}; mend or remove the file") from error
+
+
+def orientation(image: Path) -> int:
+    """How the file's EXIF note says to turn it: 1 (as it is) to 8; 1 where there is no note. Reads the header."""
+    with Image.open(image) as opened:
+        return opened.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 class ImageSplit(Dataset[tuple[Image.Image, Any]]):

@@ -75,7 +75,7 @@ class DatasetSpec:
             return Availability("images", self.name, "missing", str(error))
         if origins := [origin for copy in copies if (origin := copy.origin(places))]:
             return Availability("images", self.name, "fetchable", ", or else ".join(origins))
-        return Availability("images", self.name, "missing", "; or ".join(copy.wanted(places) for copy in copies))
+        return Availability("images", self.name, "missing", _ways(copies, places))
 
     def load(self, cache: Path) -> ImageData:
         """Find or fetch the images, then split and subsample; image files are opened only when they are asked for.
@@ -88,12 +88,17 @@ class DatasetSpec:
             raise ModelRankError(
                 f"{self.name}: classes {contents.classes} in {contents.source}, but {classes} in its YAML"
             )
-        if self.task != "regression" and len(classes) < 2:
+        if self.task not in ("regression", "detection") and len(classes) < 2:
             raise ModelRankError(f"{self.name}: classes {list(classes)} in {contents.source}; at least two are needed")
         splits = {name: self._subsample(name, split) for name, split in self._complete(contents.splits).items()}
         for name, split in splits.items():
             if not len(split):
                 raise ModelRankError(f"{self.name}: no image for the split {name!r} in {contents.source}")
+            if self.task == "detection" and not any(len(boxes.labels) for boxes in split.targets):
+                raise ModelRankError(
+                    f"{self.name}: no object in the {len(split)} {name} images of {contents.source}; put their "
+                    "annotations where the data set's YAML says, or leave a split without annotations out"
+                )
         return ImageData(
             name=self.name,
             task=self.task,
@@ -131,7 +136,7 @@ class DatasetSpec:
                     reasons.append(str(error))
                 else:
                     return copy.read(places)
-        wanted = "; or ".join(copy.wanted(places) for copy in copies)
+        wanted = _ways(copies, places)
         raise MissingAsset(f"no images for the data set {self.name}: {wanted}{''.join(f' ({r})' for r in reasons)}")
 
     def _strata(self, split: ImageSplit) -> np.ndarray | None:
@@ -179,6 +184,13 @@ class DatasetSpec:
         words = [f"the set's own {', '.join(given)}"] + [f"{', '.join(cut)} ({how}, seed {self.seed})"] * bool(cut)
         sizes = ", ".join(f"{name} {len(split)}{_objects(split)}" for name, split in splits.items())
         return f"{'; '.join(words)}; used: {sizes}; scored: {' + '.join(self.scored)}"
+
+
+def _ways(copies: Sequence[ImageCopy], places: Places) -> str:
+    """What the user can do to have the images."""
+    if not copies:
+        return f"dataset.root={places.own} is for files of your own, but this set is made from packages; leave it out"
+    return "; or ".join(copy.wanted(places) for copy in copies)
 
 
 def _objects(split: ImageSplit) -> str:

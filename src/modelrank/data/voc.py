@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from modelrank.data.annotated import Annotated, contents, finite
+from modelrank.data.annotated import Annotated, contents, finite, lines
 from modelrank.data.boxes import from_counted_pixels
 from modelrank.data.copies import Contents, ImageCopy, Places
 from modelrank.data.folder import SPLITS
@@ -70,7 +70,7 @@ def _lists(root: Path) -> dict[str, list[str]]:
     for name in (*SPLITS, "trainval"):
         path = root / "ImageSets" / "Main" / f"{name}.txt"
         if path.is_file():
-            lists[name] = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+            lists[name] = [line.split()[0] for line in lines(path) if line.strip()]
             if len(set(lists[name])) < len(lists[name]):
                 raise ModelRankError(f"{path}: {max(lists[name], key=lists[name].count)} is listed twice")
     trainval = lists.pop("trainval", None)
@@ -112,7 +112,8 @@ class _Read:
         return Annotated(self._image(), self.path, corners, labels, self.size, self.difficult)
 
     def _image(self) -> Path:
-        candidates = [self.images / f"{self.name}{suffix}" for suffix in IMG_EXTENSIONS]
+        suffixes = (*IMG_EXTENSIONS, *(suffix.upper() for suffix in IMG_EXTENSIONS))
+        candidates = [self.images / f"{self.name}{suffix}" for suffix in suffixes]
         return next((path for path in candidates if path.is_file()), candidates[0])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from modelrank.data.annotated import Annotated, contents, finite
+from modelrank.data.annotated import Annotated, contents, finite, lines
 from modelrank.data.boxes import from_normalised
 from modelrank.data.copies import Contents, Places
 from modelrank.data.folder import SPLITS
@@ -104,7 +104,7 @@ def _image(image: Path, names: Path, classes: int) -> Annotated:
     if not path.is_file():
         return Annotated(image, names, np.empty((0, 4)), [])
     boxes, labels = [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(lines(path), 1):
         if words := line.split():
             label, *box = finite(words, 5, f"{path}, line {number}")
             if label not in range(classes):

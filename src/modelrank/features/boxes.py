@@ -35,7 +35,8 @@ class BoxPooling:
     reduce: Reduce
 
     def __post_init__(self) -> None:
-        if not self.layer or any(not isinstance(stride, int) or stride < 1 for stride in self.layer):
+        strides = self.layer if isinstance(self.layer, Sequence) else []
+        if not strides or any(not isinstance(stride, int) or stride < 1 for stride in strides):
             raise ModelRankError(f"extraction.boxes.layer={self.layer}: give strides in pixels, for example [8,16,32]")
         if self.grid < 1 or self.reduce not in get_args(Reduce):
             raise ModelRankError(

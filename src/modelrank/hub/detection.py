@@ -20,6 +20,8 @@ from torchvision.models.detection.ssdlite import SSDLiteClassificationHead
 from modelrank.hub.pyramid import DETECTORS, Pyramid
 from modelrank.types import ModelRankError
 
+LOWEST_SCORE, BOXES_PER_IMAGE = 0.01, 100  # of what is found; the same for all, as mAP depends on them
+
 
 class Prepared(nn.Module):
     """In the place of torchvision's transform: images come normalised and of one size, boxes in pixels of that size."""
@@ -56,7 +58,7 @@ class NewHead:
         places = [i for i, stride in enumerate(self.strides) if stride in backbone.strides]
         sizes = [self.sizes[i] for i in places] + [self.sizes[places[-1] + 1]]
         boxes = DefaultBoxGenerator([[2]] * len(places), scales=sizes)
-        model = SSD(backbone, boxes, (size, size), outputs, score_thresh=0.01, detections_per_img=100)
+        model = SSD(backbone, boxes, (size, size), outputs)
         return model, [*backbone.norms.parameters(), *model.head.parameters()]
 
 
@@ -90,6 +92,8 @@ def detector(network: nn.Module, classes: int, head: NewHead, size: int) -> tupl
     else:
         model, new = head.on(network, classes + 1, size)
     model.transform = Prepared()  # type: ignore[assignment]  any of its interface will do
+    last: Any = model.roi_heads if isinstance(model, FasterRCNN) else model
+    last.score_thresh, last.detections_per_img = LOWEST_SCORE, BOXES_PER_IMAGE
     return model.requires_grad_(True), new
 
 

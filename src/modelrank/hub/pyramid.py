@@ -107,6 +107,8 @@ def _taps(network: nn.Module, size: int) -> dict[int, str]:
     try:
         with torch.no_grad():
             network.eval()(image)
+    except (AssertionError, RuntimeError, ValueError) as error:  # transformers of one size of images
+        raise ModelRankError(f"{type(network).__name__} cannot be run on {size} x {size} pixels: {error}") from error
     finally:
         network.train(training)
         for handle in handles:

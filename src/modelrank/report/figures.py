@@ -137,7 +137,8 @@ def spectrum(report: Report) -> Figure | None:
     bars.set_yticks(y, models)
     bars.set_ylim(len(models) - 0.5, -0.5)
     bars.set_title("ratio x task score, stacked (dark: leading group)", loc="left")
-    bars.set_xlabel(f"{report.scorer} score")
+    of_boxes = any("reg" in parts for parts in report.parts.values())
+    bars.set_xlabel("S_cls, the part of the classes" if of_boxes else f"{report.scorer} score")
     for axes, table, title in ((left, ratios, "ratio of the group"), (right, tasks, "task score of the group")):
         _heat(axes, table, title)
     return figure

@@ -16,7 +16,8 @@ def knn(data: FeatureSet, *, k: int = 1) -> Score:
     """Leave-one-out accuracy (a fraction in 0..1) of a vote among the k nearest samples, Euclidean distance.
 
     All samples as near as the k-th vote, and a tie between m classes counts 1/m, so that the order of the samples
-    decides nothing. k is at most N - 1. Samples of the same image are no neighbours. Cost N^2 D, in blocks of rows: N x N is never held.
+    decides nothing. k is at most N - 1. Samples of the same image are no neighbours. Cost N^2 D, in blocks of rows:
+    N x N is never held.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")

@@ -36,10 +36,11 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     """
     truth = _truth(cfg)  # before the work: a table that cannot be read is said at once
     hub = score_hub(cfg, truth.mean_rank_elsewhere if truth else {})
-    if truth and truth.fingerprints and hub.images.fingerprint[:12] not in truth.fingerprints:
+    if truth and truth.fingerprints - {hub.images.fingerprint[:12]}:
         log.warning(
-            "the accuracies on %s were measured on another copy or choice of its images than the one scored; "
+            "%s accuracies on %s were measured on another copy or choice of its images than the one scored; "
             "images of your own need a name of their own (dataset.name=...)",
+            "some" if hub.images.fingerprint[:12] in truth.fingerprints else "the",
             hub.images.name,
         )
     finish(cfg, tracker, "scores", hub.rows)
@@ -110,16 +111,16 @@ def _scenes(cfg: DictConfig, images: ImageData, main: Ranking | None, truth: Tru
     if images.task != "detection" or truth is None or main is None or "paths" not in cfg.truth:
         return []
     found = scenes.found(list(cfg.truth.paths), images, truth.protocol)
-    measured = sorted((model for model in truth.accuracy if model in found), key=truth.accuracy.__getitem__)
-    if not measured:
+    measured = sorted((model for model in main.scores if model in truth.accuracy), key=truth.accuracy.__getitem__)
+    if not measured or not found:
         return []
-    titles: dict[str, str] = {measured[-1]: "best measured", measured[0]: "worst measured"}
-    if main.best in found:
+    titles = {measured[0]: "worst measured"} | {measured[-1]: "best measured"}
+    if main.best in measured:
         titles = {main.best: f"ranked first by {main.scorer}"} | titles
     test = images.splits["test"]
     pictures = []
     for index, name in enumerate(test.ids[: scenes.IMAGES]):
         image, marked = test[index]
-        own = {f"{model} ({title})": found[model].get(name, NOTHING) for model, title in titles.items()}
+        own = {f"{model} ({title})": found.get(model, {}).get(name, NOTHING) for model, title in titles.items()}
         pictures.append(Scene(name, np.asarray(image), marked, own, images.classes))
     return pictures

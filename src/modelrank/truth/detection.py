@@ -35,7 +35,7 @@ class DetectorFineTuning(FineTuning):
     Images are squares of `image_size`, resized without keeping their proportions, so that boxes in shares stay theirs.
 
     head:     given to networks that are no detectors.
-    crop:     whether training images are cut as for SSD, see `data.boxes.training`; they are mirrored anyway.
+    crop:     whether training images are cut as for SSD, see `data.boxes.training`.
     freeze_batch_norm: keep its statistics as they are, for batches too small to have some of their own.
     """
 
@@ -64,7 +64,7 @@ class DetectorFineTuning(FineTuning):
             "std": preprocessing.std,
             "interpolation": preprocessing.interpolation,
         }
-        return boxes.training(size, crop=self.crop, **rule), boxes.evaluation(size, **rule)
+        return boxes.training(size, crop=self.crop, mirror=data.mirror, **rule), boxes.evaluation(size, **rule)
 
     def _task(self, source: nn.Module, data: ImageData, point: Point, size: int) -> TransferTask:
         network, new = detector(
@@ -102,7 +102,8 @@ class Detection(TransferTask):
     """Batches are (B images of one size, B targets {'boxes', 'labels'}, index B); the loss is the detector's own.
 
     size: side of the images in pixels.
-    boxes_found: what was found on each image of the last pass: index -> {'boxes', 'scores', 'labels'}.
+    freeze_batch_norm: of the layers that the network came with.
+    boxes_found: what this process found on each image of the last pass: index -> {'boxes', 'scores', 'labels'}.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Detection(TransferTask):
         super().train(mode)
         if mode and self.freeze_batch_norm:
             for layer in self.network.modules():
-                if isinstance(layer, nn.BatchNorm2d):
+                if isinstance(layer, nn.BatchNorm2d) and not {id(p) for p in layer.parameters()} & self.new:
                     layer.eval()
         return self
 

@@ -47,6 +47,7 @@ def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, 
             "data": data.fingerprint,
             "protocol": protocol_hash(protocol),
             "seed": seed,
+            "metric": data.metric,
             **({} if data.mirror else {"mirror": False}),
         }
     )

@@ -20,15 +20,17 @@ DOUBTFUL = 1 / 3  # boxes with less than this share of the highest score of the 
 FILE = "found.json"  # in the folder of a measurement
 TABLE = "found.csv"  # beside a table of measured accuracies
 CORNERS = ["left", "top", "right", "bottom"]
+COLUMNS = ["image", "class", "score", *CORNERS]
 
 
 def keep(found: Mapping[int, Mapping[str, Tensor]], data: ImageData, size: int, folder: Path) -> None:
     """Write folder/found.json: a list of {image, class, score, left, top, right, bottom}, in pixels of the image.
 
-    found: index in the test split -> `boxes` n x 4 in pixels of a square of `size`, `scores`, `labels`.
+    found: index in the test split -> `boxes` n x 4 in pixels of a square of `size`, `scores`, `labels`; not every
+    image where several processes share the work.
     """
     test, rows = data.splits["test"], []
-    for index in range(min(IMAGES, len(test))):
+    for index in sorted(found)[:IMAGES]:
         own = found[index]
         best = own["scores"].argsort(descending=True)[:BOXES]
         best = best[own["scores"][best] >= DOUBTFUL * own["scores"][best[:1]]]
@@ -40,18 +42,20 @@ def keep(found: Mapping[int, Mapping[str, Tensor]], data: ImageData, size: int, 
     (folder / FILE).write_text(json.dumps(rows))
 
 
-def kept(folder: Path) -> list[dict[str, object]]:
-    """What `keep` wrote; empty where nothing was kept (no detection)."""
+def kept(folder: Path) -> list[dict[str, object]] | None:
+    """What `keep` wrote; None where nothing was kept (no detection)."""
     path = folder / FILE
-    return json.loads(path.read_text()) if path.exists() else []
+    return json.loads(path.read_text()) if path.exists() else None
 
 
-def append(table: Path, row: Mapping[str, object], boxes: Sequence[Mapping[str, object]]) -> None:
-    """Add the boxes of one measurement, `row` of measured.csv, to found.csv beside `table`; replaces earlier ones."""
-    if not boxes:
-        return
-    cell = {key: row[key] for key in (*ROW, "data_fingerprint", "protocol_hash")}
-    append_rows(table.with_name(TABLE), [{**cell, **box} for box in boxes])
+def append(table: Path, row: Mapping[str, object], boxes: Sequence[Mapping[str, object]] | None) -> None:
+    """Add the boxes of one measurement, `row` of measured.csv, to found.csv beside `table`; replaces earlier ones.
+
+    Where nothing was found one row without a box says so, else the boxes of an earlier measurement would stay.
+    """
+    if boxes is not None:
+        cell = {key: row[key] for key in (*ROW, "data_fingerprint", "protocol_hash")}
+        append_rows(table.with_name(TABLE), [{**cell, **box} for box in boxes or [dict.fromkeys(COLUMNS)]])
 
 
 def found(tables: Sequence[str | Path], data: ImageData, protocol: str) -> dict[str, dict[str, Boxes]]:
@@ -62,15 +66,16 @@ def found(tables: Sequence[str | Path], data: ImageData, protocol: str) -> dict[
     paths = [path for path in (resolve(table).with_name(TABLE) for table in tables) if path.exists()]
     chosen: dict[str, dict[str, Boxes]] = {}
     for path in paths:
-        rows = pd.read_csv(path, dtype={"data_fingerprint": str})
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)  # a class may be named 1, NA or None
+        rows["seed"] = rows.seed.astype(int)
         rows = rows.query("dataset == @data.name and protocol == @protocol")
         rows = rows.query("data_fingerprint == @data.fingerprint[:12]")
         for model, own in rows.groupby("model"):
-            first = own.query("seed == seed.min()")
+            first = own.query("seed == seed.min() and image != ''")
             chosen[str(model)] = {str(image): _boxes(part, data.classes) for image, part in first.groupby("image")}
     return chosen
 
 
 def _boxes(rows: pd.DataFrame, classes: Sequence[str]) -> Boxes:
     labels = np.array([classes.index(name) for name in rows["class"]], np.int64)
-    return Boxes(rows[CORNERS].to_numpy(np.float32), labels, rows["score"].to_numpy(np.float32))
+    return Boxes(rows[CORNERS].astype(np.float32).to_numpy(), labels, rows["score"].astype(np.float32).to_numpy())
