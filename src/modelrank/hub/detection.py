@@ -65,7 +65,7 @@ class NewHead:
 class NormalisedMaps(nn.Module):
     """images -> the network's maps at the given strides, each brought to mean 0 and variance 1 within an image.
 
-    Networks differ by orders of magnitude in the size of their features, and one learning rate has to serve all.
+    Networks differ by orders of magnitude in the size of their features, and one rate of the head has to serve all.
     """
 
     def __init__(self, network: nn.Module, strides: Sequence[int]) -> None:
