@@ -125,3 +125,12 @@ def test_ranking_by_facts_and_logits():
 def test_nothing_to_rank():
     with pytest.raises(ModelRankError, match="below 0"):
         modelrank.rank({"a": FEATURES}, LABELS - 1)
+
+
+def test_rows_of_one_image_are_kept_together():
+    x, y, image = np.array([[0.0], [0.1], [1.0], [1.1]]), np.array([0, 0, 1, 1]), np.array([5, 5, 9, 9])
+    assert modelrank.score("knn", x, y).value == 1
+    assert modelrank.score("knn", x, y, image=image).value == 0
+    assert modelrank.rank({"a": x}, y, "knn", image=image).scores["a"].value == 0
+    with pytest.raises(ValueError, match=r"image has shape \(3,\), features has 4 rows"):
+        modelrank.score("knn", x, y, image=image[:3])
