@@ -140,20 +140,19 @@ def _data(
     facts: Mapping[str, float] | None,
 ) -> FeatureSet:
     x, y = _features(features), _tensor("targets", targets)
-    of = None if image is None else _tensor("image", image).to(x.device)
-    extra = [
-        None if array is None else _floating(what, array).to(x.device)
-        for what, array in (("logits", logits), ("boxes", boxes), ("general", general))
-    ]
-    logits, boxes, general = extra
+
+    def beside(what: str, array: ArrayLike | Tensor | None) -> Tensor | None:
+        return None if array is None else _floating(what, array).to(x.device)
+
+    placed = beside("boxes", boxes)
     return FeatureSet(
         x,
         y,
-        task or _guess(y, boxes),
-        logits=logits,
-        boxes=boxes,
-        image=of,
-        general=general,
+        task or _guess(y, placed),
+        logits=beside("logits", logits),
+        boxes=placed,
+        image=None if image is None else _tensor("image", image).to(x.device),
+        general=beside("general", general),
         facts=dict(facts or {}),
     )
 

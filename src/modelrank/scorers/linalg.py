@@ -187,7 +187,7 @@ def image_of(data: FeatureSet) -> Int64[Tensor, " N"]:
 
 def image_count(data: FeatureSet) -> int:
     """How many images the samples come from."""
-    return int(image_of(data).max()) + 1
+    return len(data.features) if data.image is None else len(data.image.unique())
 
 
 def deal_folds(data: FeatureSet, folds: int, seed: int) -> Int64[Tensor, " N"]:

@@ -62,8 +62,11 @@ def subscores(scorer: Callable[..., Score], data: FeatureSet, *, resamples: int 
     classes = len(data.targets.unique()) if data.task in ("classification", "detection") else 1
     size = max(1, min(n // 2, max(1000, 10 * classes)))
     random = np.random.default_rng(seed)
-    drawn = [torch.from_numpy(random.choice(n, size, replace=False)) for _ in range(resamples)]
-    rows = [torch.isin(image, some).nonzero()[:, 0] for some in drawn]
+    rows = []
+    for _ in range(resamples):
+        drawn = torch.zeros(n, dtype=torch.bool)
+        drawn[random.choice(n, size, replace=False)] = True
+        rows.append(drawn[image].nonzero()[:, 0])
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # said of the whole already
         if callable(facts.on_subsets):

@@ -112,15 +112,17 @@ def _scenes(cfg: DictConfig, images: ImageData, main: Ranking | None, truth: Tru
         return []
     found = scenes.found(list(cfg.truth.paths), images, truth.protocol)
     measured = sorted((model for model in main.scores if model in truth.accuracy), key=truth.accuracy.__getitem__)
-    if not measured or not found:
+    if not measured:
         return []
     titles = {measured[0]: "worst measured"} | {measured[-1]: "best measured"}
-    if main.best in measured:
-        titles = {main.best: f"ranked first by {main.scorer}"} | titles
+    titles = {main.best: f"ranked first by {main.scorer}"} | titles
+    titles = {model: title for model, title in titles.items() if model in found}
+    if not titles:
+        return []
     test = images.splits["test"]
     pictures = []
     for index, name in enumerate(test.ids[: scenes.IMAGES]):
         image, marked = test[index]
-        own = {f"{model} ({title})": found.get(model, {}).get(name, NOTHING) for model, title in titles.items()}
+        own = {f"{model} ({title})": found[model].get(name, NOTHING) for model, title in titles.items()}
         pictures.append(Scene(name, np.asarray(image), marked, own, images.classes))
     return pictures

@@ -48,7 +48,7 @@ def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, 
             "protocol": protocol_hash(protocol),
             "seed": seed,
             "metric": data.metric,
-            **({} if data.mirror else {"mirror": False}),
+            "mirror": data.mirror,
         }
     )
     return Path(cache) / "truth" / key[:32]
