@@ -12,8 +12,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 from collections import Counter
@@ -28,6 +26,7 @@ from modelrank.data.boxes import cleaned, object_array
 from modelrank.data.copies import Contents, Places
 from modelrank.data.folder import usable
 from modelrank.data.images import ImageSplit, image_size, orientation
+from modelrank.keys import key
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ def contents(
     annotations = {each.source for listed in splits.values() for each in listed}
     stats = [(path, path.stat()) for path in [*seen, *sorted(annotations)]]
     listing = [[_relative(path, root), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    identity = hashlib.sha256(json.dumps([kind, settings, listing]).encode()).hexdigest()
+    identity = key([kind, settings, listing])
     good = usable(list(seen), places, identity)
     counts: Counter[str] = Counter()
     made = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from modelrank.data.copies import Contents, Places
 from modelrank.data.images import ImageSplit
+from modelrank.keys import key
 from modelrank.types import MissingAsset, ModelRankError
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class FolderCopy:
         files = {name: _class_files(part, classes) for part, name in parts.items()}
         stats = [(path, path.stat()) for split in files.values() for path, _ in split]
         listing = [[str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-        identity = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+        identity = key(listing)
         readable = usable([path for path, _ in stats], places, identity)
         splits = {}
         for name, listed in files.items():
@@ -121,7 +122,7 @@ def _unreadable(paths: list[Path], store: Path, identity: str) -> list[str]:
         readable = list(tqdm(pool.map(_decodes, paths), "check images", len(paths), unit=" image", delay=1))
     bad = [str(path) for path, fine in zip(paths, readable, strict=True) if not fine]
     store.mkdir(parents=True, exist_ok=True)
-    scratch = verdict.with_suffix(f".{id(paths)}.tmp")
+    scratch = verdict.with_suffix(f".{os.getpid()}.tmp")
     scratch.write_text(json.dumps(bad))
     scratch.replace(verdict)
     return bad

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -10,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,6 +20,7 @@ from modelrank.data.boxes import object_array
 from modelrank.data.copies import Contents, Places
 from modelrank.data.images import ImageSplit
 from modelrank.data.readers import Parts
+from modelrank.keys import key, plain
 from modelrank.types import Boxes
 
 log = logging.getLogger(__name__)
@@ -80,11 +79,10 @@ class PackageCopy:
             return self._load(folder)
 
     def identity(self) -> str:
-        reader = self.read_parts if isinstance(self.read_parts, partial) else partial(self.read_parts)
-        name = f"{reader.func.__module__}.{reader.func.__qualname__}"
-        facts = [LAYOUT, self.package.sha256, name, reader.keywords]
+        reader = plain(self.read_parts)
+        facts = [LAYOUT, self.package.sha256, reader["function"], *reader["arguments"]]
         facts += [{name: package.sha256 for name, package in self.further.items()}] * bool(self.further)
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return key(facts)
 
     def _packages(self) -> list[packages.PackageFile]:
         return [self.package, *self.further.values()]

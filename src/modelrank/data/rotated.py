@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from PIL import Image, ImageOps
 
 from modelrank.data.copies import Contents, ImageCopy, Places
 from modelrank.data.images import ImageSplit
+from modelrank.keys import key
 
 COLUMNS = ("sine", "cosine")  # of the angle: unlike the angle itself they do not jump where a turn is complete
 
@@ -49,12 +48,11 @@ class RotatedCopy:
 
     def read(self, places: Places) -> Contents:
         plain = self.copy.read(self._at_source(places))
-        facts = json.dumps(["rotated", plain.identity, self.side, self.seed])
         return Contents(
             {name: self._turned(name, split) for name, split in plain.splits.items()},
             COLUMNS,
             f"{plain.source}, turned by angles of seed {self.seed}",
-            hashlib.sha256(facts.encode()).hexdigest(),
+            key(["rotated", plain.identity, self.side, self.seed]),
         )
 
     def _at_source(self, places: Places) -> Places:

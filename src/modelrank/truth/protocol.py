@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Structural
 
+from modelrank.keys import short
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -49,14 +48,9 @@ class Protocol(Structural):
     ) -> Outcome: ...
 
 
-def content_hash(content: object) -> str:
-    """SHA-256 of the JSON form, 64 hex digits."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def protocol_hash(protocol: Protocol) -> str:
     """12 hex digits that change whenever a number of the protocol does."""
-    return content_hash({"kind": type(protocol).__name__, **protocol.numbers()})[:12]
+    return short({"kind": type(protocol).__name__, **protocol.numbers()})
 
 
 def check_task(protocol: str, data: ImageData, tasks: Collection[str]) -> None:
