@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from tests.data.making import noise
 from tests.data.test_package import CONF
 from torch.utils.data import RandomSampler
+from torchvision.transforms import v2
 
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.data.module import ImageDataModule
@@ -33,6 +34,12 @@ def order(loader):
     return torch.cat([index for _, _, index in loader]).tolist()
 
 
+def training(data, steps, **settings):
+    module = ImageDataModule(data, other, plain, **settings)
+    module.steps = steps
+    return module.train_dataloader()
+
+
 def test_predict_is_the_scored_splits_in_order(data):
     loader = ImageDataModule(data, other, plain, batch_size=16).predict_dataloader()
     assert order(loader) == list(range(70))
@@ -55,29 +62,44 @@ def test_scored_can_be_narrowed_but_never_to_test(data):
 def test_train_is_shuffled_by_the_seed_and_uses_its_own_transform(data):
     def epochs(seed):
         torch.manual_seed(seed + 99)  # the global state does not matter
-        loader = ImageDataModule(data, other, plain, batch_size=10, seed=seed).train_dataloader()
-        return order(loader), order(loader)
+        return [order(training(data, range(5 * n, 5 * n + 5), batch_size=10, seed=seed)) for n in range(2)]
 
     first, second = epochs(0)
-    assert sorted(first) == list(range(50))
+    assert sorted(first) == sorted(second) == list(range(50))
     assert first != second
-    assert (first, second) == epochs(0) != epochs(1)
-    images, _, _ = next(iter(ImageDataModule(data, other, plain).train_dataloader()))
+    assert [first, second] == epochs(0) != epochs(1)
+    images, _, _ = next(iter(training(data, range(1))))
     assert images.max() <= 0
 
 
+def test_a_step_has_the_same_batch_whoever_begins_where(data):
+    noisy = v2.Compose([plain, lambda image: image + torch.rand(())])
+    module = ImageDataModule(data, noisy, plain, batch_size=8, seed=3)
+    module.steps = range(20)
+    state = torch.get_rng_state()
+    whole = list(module.train_dataloader())
+    assert torch.equal(state, torch.get_rng_state())
+    module.steps = range(13, 20)
+    rest = list(module.train_dataloader())
+    assert len(rest) == 7
+    for (images, targets, index), (again, same, number) in zip(whole[13:], rest, strict=True):
+        assert torch.equal(images, again)
+        assert torch.equal(targets, same)
+        assert torch.equal(index, number)
+    assert not torch.equal(whole[0][0], whole[6][0])
+
+
 def test_retraining_on_train_and_val(data):
-    module = ImageDataModule(data, other, plain, batch_size=10, train_splits=("train", "val"))
-    assert sorted(order(module.train_dataloader())) == list(range(70))
+    assert sorted(order(training(data, range(7), batch_size=10, train_splits=("train", "val")))) == list(range(70))
     with pytest.raises(ValueError, match="test"):
         ImageDataModule(data, other, plain, train_splits=("train", "test"))
 
 
 def test_last_batch_of_training_is_never_a_single_image(data):
     module = ImageDataModule(data, other, plain, batch_size=7)
-    assert {len(index) for _, _, index in module.train_dataloader()} == {7}
+    assert {len(index) for _, _, index in training(data, range(30), batch_size=7)} == {7}
     assert len(order(module.test_dataloader())) == 30
-    assert len(order(ImageDataModule(data, other, plain, batch_size=500).train_dataloader())) == 50
+    assert len(order(training(data, range(1), batch_size=500))) == 50
 
 
 def test_val_and_test_are_not_shuffled(data):

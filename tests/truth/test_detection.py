@@ -103,7 +103,7 @@ def test_a_grid_is_chosen_from_on_val_and_retrained(tmp_path, rectangles, model,
     row = measure(model, rectangles, two, trainer=trainer, cache=tmp_path)
     assert row["lr"] == 3e-3
     assert row["val_accuracy"] > 0
-    assert len(list(cell_folder(model, rectangles, two, cache=tmp_path, seed=0).glob("lr*.json"))) == 2
+    assert len(list(cell_folder(model, rectangles, two, cache=tmp_path, seed=0).glob("lr*/step60.json"))) == 2
 
 
 def test_another_metric_is_another_measurement(tmp_path, rectangles, model, protocol):

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 
@@ -11,6 +12,7 @@ from modelrank.data.images import ImageSplit
 from modelrank.data.module import ImageDataModule
 from modelrank.truth import finetune
 from modelrank.truth.finetune import has_depthwise, held_in_memory
+from modelrank.truth.grid import Racing
 from modelrank.truth.measure import cell_folder, measure
 from modelrank.truth.protocol import protocol_hash
 from modelrank.truth.task import TransferTask
@@ -53,47 +55,100 @@ def test_grid_on_train_then_train_and_val_then_test_once(tmp_path, digits, model
     assert watched == []
 
 
-def test_interrupted_grid_goes_on_where_it_was(tmp_path, digits, model, trainer, protocol, watched, monkeypatch):
-    plain, runs = TransferTask.on_validation_epoch_end, []
+@pytest.fixture
+def steps(monkeypatch):
+    """The steps that are trained; `steps.stop_at` raises in the step of that number since the last clear."""
 
-    def stop_in_the_third(self):
-        runs.append(1)
-        if len(runs) == 3:
-            raise KeyboardInterrupt
-        plain(self)
+    class Steps(list):
+        stop_at = -1
 
-    monkeypatch.setattr(TransferTask, "on_validation_epoch_end", stop_in_the_third)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
+    seen, plain = Steps(), TransferTask.training_step
+
+    def step(self, batch, batch_index):
+        seen.append(self.done + self.global_step)
+        if len(seen) == seen.stop_at:
+            raise RuntimeError("killed")
+        return plain(self, batch, batch_index)
+
+    monkeypatch.setattr(TransferTask, "training_step", step)
+    return seen
+
+
+def test_interrupted_grid_goes_on_where_it_was(tmp_path, digits, model, trainer, protocol, watched, steps):
+    steps.stop_at = 65
+    with pytest.raises(RuntimeError, match="killed"):
         measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
     folder = cell_folder(model, digits, protocol, cache=tmp_path, seed=0)
-    assert len(list(folder.glob("lr*.json"))) == 2
+    assert len(list(folder.glob("lr*/step30.json"))) == 2
     watched.clear()
     measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
     assert watched == [("train",)] * 2 + [("train", "val"), "test"]
 
 
-def test_a_long_grid_point_goes_on_from_its_checkpoint(tmp_path, digits, model, trainer, protocol, monkeypatch):
-    protocol = replace(protocol, learning_rates=[0.05], weight_decays=[0.0], checkpoint_every=10)
-    plain, steps = TransferTask.training_step, []
-
-    def killed_in_step(number):
-        def step(self, batch, batch_index):
-            steps.append(self.global_step)
-            if len(steps) == number:
-                raise RuntimeError("killed")
-            return plain(self, batch, batch_index)
-
-        return step
-
-    monkeypatch.setattr(TransferTask, "training_step", killed_in_step(25))
-    with pytest.raises(RuntimeError, match="killed"):
-        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+@pytest.mark.parametrize("racing", [None, Racing(start=0.05, rung=20, finalists=2, margin=1.0)])
+def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, digits, model, trainer, protocol, steps, racing):
+    protocol = replace(
+        protocol,
+        learning_rates=[0.02, 0.05],
+        weight_decays=[0.0],
+        checkpoint_every=10,
+        racing=racing,
+        smallest_crop=0.3,
+    )
+    whole = measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "whole")
+    for stop_at in (5, 25, 33):
+        steps.clear()
+        steps.stop_at = stop_at
+        with pytest.raises(RuntimeError, match="killed"):
+            measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "cut")
     steps.clear()
-    monkeypatch.setattr(TransferTask, "training_step", killed_in_step(-1))
-    row = measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
-    assert steps == [*range(20, 30), *range(30)]  # the rest of the first point, then the whole retraining
-    assert row["accuracy"] > 0.6
+    steps.stop_at = -1
+    row = measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "cut")
+    assert 0 < len(steps) < 90
+    for column in ("accuracy", "val_accuracy", "lr"):
+        assert row[column] == whole[column]
+    for cut, uncut in zip(row["trainings"], whole["trainings"], strict=True):
+        assert [(step, value) for step, _, value in cut["curve"]] == [(s, v) for s, _, v in uncut["curve"]]
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_race_trains_the_promising_rates_to_the_end_and_measures_the_best_as_it_is(
+    tmp_path, digits, model, trainer, protocol, watched, steps
+):
+    rates = [1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.2]
+    racing = Racing(start=1e-3, rung=10, finalists=1, margin=0.0)
+    row = measure(
+        model,
+        digits,
+        replace(protocol, learning_rates=rates, weight_decays=[0.0], racing=racing),
+        trainer=trainer,
+        cache=tmp_path,
+    )
+    assert row["lr"] in (0.01, 0.05)
+    assert row["accuracy"] > 0.6
+    assert row["n_train"] == 320, "val only chose"
+    assert "test" in watched
+    assert watched.count("test") == 1
+    assert ("train", "val") not in watched
+    tried = [training["lr"] for training in row["trainings"]]
+    assert 1e-5 not in tried, "far from the best"
+    assert tried.count(row["lr"]) == 2
+    assert len(steps) == 10 * (len(tried) - 1) + 20
+    curve = next(training["curve"] for training in row["trainings"] if training["until"] == 30)
+    assert len(curve) >= 10
+    assert curve[-1][0] == 30
+    assert [second for _, second, _ in curve] == sorted(second for _, second, _ in curve)
+
+
+def test_a_training_cut_short_is_no_measurement(tmp_path, digits, model, protocol):
+    def limited(**arguments):
+        return pl.Trainer(accelerator="cpu", devices=1, **arguments)
+
+    with pytest.raises(ModelRankError, match="3 of 30 steps were trained; take what limits"):
+        measure(model, digits, protocol, trainer=partial(limited, limit_train_batches=3), cache=tmp_path)
+    with pytest.raises(ModelRankError, match="of 200 test images were measured; take what limits"):
+        measure(model, digits, protocol, trainer=partial(limited, limit_test_batches=2), cache=tmp_path)
+    assert not list(tmp_path.rglob("row.json"))
 
 
 def test_divergence_fails_a_grid_point_or_all(tmp_path, digits, model, trainer, protocol):

@@ -2,56 +2,71 @@ import json
 
 import pytest
 
-from modelrank.truth.grid import Diverged, search
+from modelrank.truth.grid import Racing, every, race, remembered
 from modelrank.types import ModelRankError
 
-POINTS = [{"lr": 0.1, "wd": 0.0}, {"lr": 0.01, "wd": 0.0}, {"lr": 0.001, "wd": 0.0}]
+RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+POINTS = [{"lr": rate, "wd": 0.0} for rate in RATES]
 
 
-def test_goes_on_after_an_interruption(tmp_path):
-    seen = []
+def trained(values, log=None):
+    def advance(point, until=30):
+        if log is not None:
+            log.append((point["lr"], until))
+        value = values[RATES.index(point["lr"])]
+        return {"failed": "the loss became nan in step 3"} if value is None else {"value": value}
 
-    def evaluate(point):
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        seen.append(point["lr"])
-        return point["lr"]
-
-    with pytest.raises(KeyboardInterrupt):
-        search(POINTS, evaluate, tmp_path, "max")
-    assert seen == [0.1, 0.01]
-    again = []
-
-    def rest(point):
-        again.append(point["lr"])
-        return point["lr"]
-
-    best, value, seconds = search(POINTS, rest, tmp_path, "max")
-    assert again == [0.001]
-    assert (best, value) == (POINTS[0], 0.1)
-    assert seconds > 0
-    assert search(POINTS, rest, tmp_path, "min")[:2] == (POINTS[2], 0.001)
+    return advance
 
 
-def test_diverged_points_are_passed_over_with_their_reason(tmp_path):
-    def evaluate(point):
-        if point["lr"] == 0.1:
-            raise Diverged("the loss became nan in step 3")
-        return float("nan") if point["lr"] == 0.01 else 0.5
-
-    best, _, _ = search(POINTS, evaluate, tmp_path, "max")
-    assert best == POINTS[2]
-    kept = json.loads((tmp_path / "lr0.1_wd0.json").read_text())
-    assert kept["failed"] == "the loss became nan in step 3"
+def test_the_best_of_all_points_and_the_first_of_equals():
+    assert every(POINTS, trained([0.1, 0.5, 0.5, 0.2, 0.0]), "max") == (POINTS[1], 0.5)
+    assert every(POINTS, trained([0.1, 0.5, 0.5, 0.2, 0.0]), "min") == (POINTS[4], 0.0)
 
 
-def test_all_points_failed(tmp_path):
-    def evaluate(point):
-        raise Diverged("the loss became nan in step 1")
+def test_failed_points_are_passed_over_with_their_reason():
+    assert every(POINTS, trained([None, float("nan"), 0.5, 0.2, None]), "max")[0] == POINTS[2]
+    with pytest.raises(
+        ModelRankError, match=r"every grid point \(lr1e-05_wd0: the loss became nan.*no number.*smaller"
+    ):
+        every(POINTS[:2], trained([None, float("nan"), 0, 0, 0]), "max")
 
-    with pytest.raises(ModelRankError, match=r"every grid point \(lr0.1_wd0: the loss became nan.*smaller learning"):
-        search(POINTS, evaluate, tmp_path, "max")
+
+def test_what_is_remembered_is_not_computed_again(tmp_path):
+    assert remembered(tmp_path / "a.json", lambda: {"value": 1, "seconds": 3.0}) == {"value": 1, "seconds": 3.0}
+    assert remembered(tmp_path / "a.json", lambda: pytest.fail("again"))["value"] == 1
+    assert json.loads((tmp_path / "a.json").read_text()) == {"value": 1, "seconds": 3.0}
+    assert remembered(tmp_path / "b.json", dict)["seconds"] >= 0
 
 
-def test_the_first_of_equals_wins(tmp_path):
-    assert search(POINTS, lambda point: 0.5, tmp_path, "max")[0] == POINTS[0]
+@pytest.mark.parametrize(
+    ("values", "start", "chosen", "untried"),
+    [
+        ([0.1, 0.2, 0.9, 0.3, 0.1], 1e-3, 1e-3, {1e-5, 1e-1}),
+        ([0.1, 0.8, 0.6, 0.3, 0.1], 1e-2, 1e-4, {1e-1} - {1e-1}),
+        ([0.1, 0.2, 0.4, 0.6, 0.8], 1e-4, 1e-1, set()),
+        ([0.7, 0.5, None, None, None], 1e-2, 1e-5, set()),
+    ],
+)
+def test_the_race_walks_to_where_the_best_lies_inside(values, start, chosen, untried):
+    log = []
+    racing = Racing(start=start, rung=10, finalists=1, margin=0.0)
+    point, value = race(POINTS, trained(values, log), racing, 30, "max")
+    assert (point["lr"], value) == (chosen, values[RATES.index(chosen)])
+    assert untried.isdisjoint(rate for rate, _ in log)
+    assert [entry for entry in log if entry[1] == 30] == [(chosen, 30)]
+
+
+def test_only_those_close_to_the_best_go_on():
+    log = []
+    values = [0.1, 0.60, 0.61, 0.55, 0.1]
+    race(POINTS, trained(values, log), Racing(start=1e-3, rung=10, finalists=3, margin=0.02), 30, "max")
+    assert {rate for rate, until in log if until == 30} == {1e-4, 1e-3}
+
+
+def test_the_end_of_the_grid_is_said_and_all_failing_too(caplog):
+    racing = Racing(start=1e-3, rung=10, finalists=1, margin=0.0)
+    race(POINTS, trained([0.1, 0.2, 0.3, 0.4, 0.5]), racing, 30, "max")
+    assert "0.1 lies at the edge of the grid" in caplog.text
+    with pytest.raises(ModelRankError, match="every grid point"):
+        race(POINTS, trained([None] * 5), racing, 30, "max")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from modelrank.data.boxes import detection_batch
 from modelrank.data.images import ImageData, Transform, TransformedImages
@@ -26,11 +29,11 @@ def check_scored(scored: Sequence[str]) -> tuple[str, ...]:
 class ImageDataModule(pl.LightningDataModule):
     """Batches are (images B x 3 x H x W, targets B | B x C | B x K, index B); detection: `boxes.detection_batch`.
 
-    train:   `train_splits` shuffled, with `train_transform`; ('train', 'val') for the final retraining. A last
-             batch that is not full is left out (a batch of one image breaks batch normalisation).
+    train:   the batches of `steps` (see `StepBatches`) of `train_splits`, with `train_transform`; ('train', 'val') for
+             a retraining.
     predict: the scored splits (`data.scored` unless given) one after the other, never shuffled; the index is the
              row of the image in that sequence.
-    seed:    of the shuffling and of the loader's workers.
+    seed:    of the order of the training images and of their random transforms.
     """
 
     def __init__(
@@ -50,9 +53,18 @@ class ImageDataModule(pl.LightningDataModule):
         self.data, self.train_transform, self.eval_transform = data, train_transform, eval_transform
         self.batch_size, self.workers, self.train_splits, self.seed = batch_size, workers, tuple(train_splits), seed
         self.scored = check_scored(data.scored if scored is None else scored)
+        self.steps = range(0)
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.train_splits, self.train_transform, shuffle=True)
+        images = TransformedImages([self.data.splits[name] for name in self.train_splits], self.train_transform)
+        return DataLoader(
+            StepBatches(images, self.batch_size, self.seed, self._collate),
+            batch_size=None,  # an item is a batch
+            sampler=self.steps,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(self.seed),  # its own: the global one stays untouched
+        )
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(("val",), self.eval_transform)
@@ -63,16 +75,45 @@ class ImageDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         return self._loader(self.scored, self.eval_transform)
 
-    def _loader(self, splits: Sequence[str], transform: Transform, shuffle: bool = False) -> DataLoader:
-        images = TransformedImages([self.data.splits[name] for name in splits], transform)
+    @property
+    def _collate(self) -> Any:
+        return detection_batch if self.data.task == "detection" else default_collate
+
+    def _loader(self, splits: Sequence[str], transform: Transform) -> DataLoader:
         return DataLoader(
-            images,
+            TransformedImages([self.data.splits[name] for name in splits], transform),
             batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=shuffle and len(images) > self.batch_size,
-            collate_fn=detection_batch if self.data.task == "detection" else None,
+            collate_fn=self._collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(self.seed),  # its own: the global one stays untouched
+            generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+class StepBatches(Dataset[Any]):
+    """Item s is the batch of training step s, a function of `seed` and s alone: whoever starts at any step, with any
+    number of workers, sees the same images in the same crops.
+
+    The images are dealt in a new order each epoch; what is left over of an epoch is left out (a batch of one image
+    breaks batch normalisation). Under DDP each rank gets its share of the batch.
+    """
+
+    def __init__(self, images: TransformedImages, batch_size: int, seed: int, collate: Any) -> None:
+        self.images, self.batch_size, self.seed, self.collate = images, min(batch_size, len(images)), seed, collate
+
+    def __getitem__(self, step: int) -> Any:
+        epoch, number = divmod(step, len(self.images) // self.batch_size)
+        shuffled = torch.Generator().manual_seed(seed_of_step(self.seed, epoch, "order"))
+        order = torch.randperm(len(self.images), generator=shuffled)
+        batch = order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+        if distributed.is_available() and distributed.is_initialized():
+            batch = batch[distributed.get_rank() :: distributed.get_world_size()]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of_step(self.seed, step, "images"))
+            return self.collate([self.images[index] for index in batch])
+
+
+def seed_of_step(seed: int, step: int, purpose: str) -> int:
+    """A seed for one use of random numbers in one step, unlike those of other steps, uses and seeds."""
+    return zlib.crc32(f"{seed} {step} {purpose}".encode())

@@ -23,8 +23,8 @@ from modelrank.keys import key
 from modelrank.pretrain.curve import Curve, Snapshots, save_weights
 from modelrank.pretrain.objectives import Objective
 from modelrank.pretrain.task import Pretraining
-from modelrank.truth.finetune import quiet
 from modelrank.truth.progress import StepProgress
+from modelrank.truth.quiet import quiet
 from modelrank.types import ModelRankError
 
 

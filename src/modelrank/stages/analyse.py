@@ -22,9 +22,8 @@ from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.tracking import Tracker
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
-from modelrank.truth.measure import measure
+from modelrank.truth.measure import cell_folder, measure, record
 from modelrank.truth.protocol import protocol_hash
-from modelrank.truth.tables import append_rows
 from modelrank.truth.tuned import chosen_point, tuned
 from modelrank.types import FeatureSet, ModelRankError
 
@@ -116,7 +115,7 @@ def _point(cfg: DictConfig, model: PretrainedModel, data: ImageData, protocol: F
     if known is not None:
         return known
     row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
-    append_rows(cache / "truth" / "measured.csv", [row])
+    record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), cache=cache)
     return {"lr": row["lr"], "wd": row["weight_decay"]}
 
 

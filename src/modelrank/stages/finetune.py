@@ -14,9 +14,7 @@ from modelrank.report import terminal
 from modelrank.stages.check import require
 from modelrank.stages.rows import finish, raise_for_failed
 from modelrank.tracking import Tracker
-from modelrank.truth import scenes
-from modelrank.truth.measure import cell_folder, measure
-from modelrank.truth.tables import append_rows
+from modelrank.truth.measure import cell_folder, measure, record
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +38,7 @@ def finetune(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
             log.exception("%s: not measured", model.name)
             rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
             continue
-        append_rows(table := cache / "truth" / "measured.csv", [row])
-        scenes.append(table, row, scenes.kept(cell_folder(model, data, protocol, cache=cache, seed=cfg.seed)))
+        row = record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), cache=cache)
         log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
         rows.append(row | {"status": "ok", "reason": ""})
     table = finish(cfg, tracker, "truth", pd.DataFrame(rows))

@@ -15,20 +15,18 @@ from torchmetrics import Metric
 
 from modelrank.data import boxes
 from modelrank.data.images import ImageData, ImageSplit, Transform
-from modelrank.data.module import ImageDataModule
 from modelrank.hub.detection import NewHead, detector, found, losses
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.truth import scenes
-from modelrank.truth.finetune import FineTuning, Measured
+from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
 from modelrank.truth.metrics import METRICS
-from modelrank.truth.protocol import MakeTrainer
 from modelrank.truth.task import TransferTask
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectorFineTuning(FineTuning):
     """A protocol for detection; what it adds to `FineTuning` (where `smallest_crop` is not used: see `crop`).
 
@@ -82,21 +80,6 @@ class DetectorFineTuning(FineTuning):
             **self._optimisation(point),
         )
 
-    def _train_and_measure(
-        self,
-        task: TransferTask,
-        module: ImageDataModule,
-        measure_on: str,
-        title: str,
-        trainer: MakeTrainer,
-        precision: str,
-        folder: Path,
-    ) -> Measured:
-        measured = super()._train_and_measure(task, module, measure_on, title, trainer, precision, folder)
-        if measure_on == "test" and isinstance(task, Detection) and task.trainer.is_global_zero:
-            scenes.keep(task.boxes_found, module.data, task.size, folder.parent)
-        return measured
-
 
 class Detection(TransferTask):
     """Batches are (B images of one size, B targets {'boxes', 'labels'}, index B); the loss is the detector's own.
@@ -145,6 +128,10 @@ class Detection(TransferTask):
 
     def values(self) -> dict[str, Tensor]:
         return dict(self.metric.compute())
+
+    def after_test(self, data: ImageData, folder: Path) -> None:
+        if self.trainer.is_global_zero:
+            scenes.keep(self.boxes_found, data, self.size, folder)
 
     def _stacked(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images)).contiguous(memory_format=torch.channels_last)

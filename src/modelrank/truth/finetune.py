@@ -1,22 +1,17 @@
-"""Ground truth by fine-tuning all layers: grid on train, choice on val, once more on train + val, test once."""
+"""Ground truth by fine-tuning all layers: trained on train, chosen on val, test measured once."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import logging
-import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 from torchvision.transforms.v2 import InterpolationMode, Resize
 
@@ -25,11 +20,11 @@ from modelrank.data.module import ImageDataModule
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import replace_head
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.truth.arm import Arm
 from modelrank.truth.classification import Classification, MultiLabel
-from modelrank.truth.grid import Diverged, Point, label, remembered, search
+from modelrank.truth.grid import Point, Racing, every, label, race
 from modelrank.truth.metrics import METRICS
-from modelrank.truth.progress import StepProgress
-from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
+from modelrank.truth.protocol import MakeTrainer, Outcome, Training, check_task
 from modelrank.truth.regression import Regression
 from modelrank.truth.task import TransferTask
 from modelrank.types import ModelRankError
@@ -40,15 +35,10 @@ TASKS: dict[str, type[TransferTask]] = {
     "regression": Regression,
 }
 
-SILENT = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
-
-@dataclass(frozen=True)
-class Measured:
-    """The value of the data set's metric, and other values of the same split that belong beside it."""
-
-    value: float
-    beside: dict[str, float]
+# Shares of the steps after which val is measured: dense where a race decides, at least ten up to a third.
+CURVE = (1 / 60, 1 / 30, 1 / 20, 1 / 15, 1 / 10, 2 / 15, 1 / 6, 13 / 60, 4 / 15, 1 / 3, 5 / 12, 1 / 2, 7 / 12, 2 / 3)
+CURVE += (3 / 4, 5 / 6, 11 / 12, 1.0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +55,9 @@ class FineTuning:
     in_memory:       decode and shrink each image once, to the short side of the evaluation transform, and cut the
                      training crops from that.
     checkpoint_every: steps between checkpoints inside one grid point.
+    curve:            shares of `steps` after which the val split is measured.
+    racing:           None: every grid point is trained to its end, the one best on val once more on train + val.
+                      Else only promising ones are, on train, and the best on val is measured as it is: see `Racing`.
     """
 
     tasks: ClassVar[Collection[str]] = tuple(TASKS)
@@ -83,22 +76,40 @@ class FineTuning:
     in_memory: bool
     checkpoint_every: int
     workers: int
+    curve: Sequence[float] = CURVE
+    racing: Racing | None = None
+
+    def __post_init__(self) -> None:
+        if self.racing is None:
+            return
+        if len(self.weight_decays) != 1:
+            raise ModelRankError(f"protocol={self.name}: a race is over learning rates, so give one of weight_decays")
+        if not 0 < self.racing.rung <= self.steps:
+            raise ModelRankError(
+                f"protocol={self.name}: racing.rung={self.racing.rung} is no step of the {self.steps} of a training"
+            )
+        if self.racing.finalists < 1:
+            raise ModelRankError(f"protocol={self.name}: racing.finalists={self.racing.finalists}; give 1 or more")
 
     def numbers(self) -> dict[str, object]:
         """What decides the result, for the protocol's hash."""
-        operational = ("name", "checkpoint_every", "workers")
-        return {name: _floats(value) for name, value in vars(self).items() if name not in operational}
+        operational = ("name", "checkpoint_every", "workers", "curve", "racing")
+        plain = {key: _floats(value) for key, value in vars(self).items() if key not in operational}
+        return plain if self.racing is None else plain | {"racing": asdict(self.racing)}
 
     def points(self) -> list[Point]:
-        grid = itertools.product(self.learning_rates, self.weight_decays)
+        grid = itertools.product(
+            self.learning_rates if self.racing is None else sorted(self.learning_rates), self.weight_decays
+        )
         return [{"lr": float(rate), "wd": float(decay)} for rate, decay in grid]
 
     def __call__(
         self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
     ) -> Outcome:
-        """Measure; every finished grid point and the final retraining are kept in `folder` and not done again.
+        """Measure; what is finished is kept in `folder` and not done again, a training goes on from its checkpoint.
 
-        Cost: (grid points + 1) x steps x batch_size training images.
+        Cost in training images: (grid points + 1) x steps x batch_size; with `racing` three or four points to its rung
+        and one or two from there to the end.
         """
         check_task(self.name, data, self.tasks)
         preprocessing = model.preprocessing.at(self.image_size)
@@ -106,27 +117,52 @@ class FineTuning:
             data = self._in_memory(data, preprocessing)
         source = model.load(cache, seed=seed)
         precision = self.depthwise_precision if has_depthwise(source) else self.precision
+        arms: dict[str, Arm] = {}
 
-        def run(point: Point, splits: tuple[str, ...], measure_on: str, where: Path) -> Measured:
-            with isolate_rng(), quiet():
-                task, module = self._prepared(source, data, point, splits, preprocessing, seed)
-                title = f"{data.name} {model.name} {'+'.join(splits)} {label(point)}"
-                return self._train_and_measure(task, module, measure_on, title, trainer, precision, where)
+        def arm(point: Point, splits: tuple[str, ...] = ("train",), name: str = "") -> Arm:
+            where = folder / (name or label(point))
+            return Arm(
+                title=f"{data.name} {model.name} {'+'.join(splits)} {label(point)}",
+                folder=where,
+                prepare=partial(self._prepared, source, data, point, splits, preprocessing, seed),
+                trainer=trainer,
+                precision=precision,
+                curve={round(share * self.steps) for share in self.curve} - {0},
+                checkpoint_every=self.checkpoint_every,
+            )
 
-        def on_val(point: Point) -> float:
-            return run(point, ("train",), "val", folder / label(point)).value
+        trainings: list[Training] = []
 
-        best, val, seconds = search(self.points(), on_val, folder, TransferTask.mode)
-        final = remembered(folder / "final.json", lambda: vars(run(best, ("train", "val"), "test", folder / "final")))
+        def advance(point: Point, until: int) -> dict[str, Any]:
+            name = label(point)
+            found = arms.setdefault(name, arm(point)).advance(until)
+            trainings.append(Training(point, until, found.get("curve", []), found.get("failed", ""), found["seconds"]))
+            return found if "failed" in found else {"value": found["curve"][-1][2]}
+
+        mode = TransferTask.mode
+        if self.racing is None:
+            best, val = every(self.points(), lambda point: advance(point, self.steps), mode)
+            for other in arms.values():
+                other.clear()
+            final = arm(best, ("train", "val"), "final")
+            seconds = final.advance(self.steps)["seconds"]
+        else:
+            best, val = race(self.points(), advance, self.racing, self.steps, mode)
+            final, seconds = arms[label(best)], 0.0
+        tested = final.test(self.steps)
+        for other in (*arms.values(), final):
+            other.clear()
         return Outcome(
-            accuracy=final["value"],
+            accuracy=tested["value"],
             val_accuracy=val,
             learning_rate=best["lr"],
             weight_decay=best["wd"],
-            seconds=seconds + final["seconds"],
+            seconds=seconds + tested["seconds"] + sum(training.seconds for training in trainings),
+            n_train=len(data.splits["train"]) + (len(data.splits["val"]) if self.racing is None else 0),
             image_size=preprocessing.size,
             precision=precision,
-            beside=final.get("beside", {}),  # absent in what was measured before it was kept
+            beside=tested["beside"],
+            trainings=trainings,
         )
 
     def trained(
@@ -151,15 +187,20 @@ class FineTuning:
         precision = self.depthwise_precision if has_depthwise(source) else self.precision
         if self.in_memory:
             data = self._in_memory(data, preprocessing)
-        with isolate_rng(), quiet():
-            task, module = self._prepared(source, data, point, ("train",), preprocessing, seed)
-            title = f"{data.name} {model.name} train {label(point)} seed {seed}"
-            try:
-                self._train(task, module, title, trainer, precision, folder)
-            except Diverged as error:
-                raise ModelRankError(f"{model.name} at {label(point)}: {error}") from error
-        (folder / "last.ckpt").unlink(missing_ok=True)
-        return task.network.eval()
+        arm = Arm(
+            title=f"{data.name} {model.name} train {label(point)} seed {seed}",
+            folder=folder / label(point),
+            prepare=partial(self._prepared, source, data, point, ("train",), preprocessing, seed),
+            trainer=trainer,
+            precision=precision,
+            curve=(),
+            checkpoint_every=self.checkpoint_every,
+        )
+        if failed := arm.advance(self.steps).get("failed"):
+            raise ModelRankError(f"{model.name} at {label(point)}: {failed}")
+        network = arm.network().network.eval()
+        arm.discard()
+        return network
 
     def _prepared(
         self,
@@ -209,57 +250,6 @@ class FineTuning:
             "steps": self.steps,
         }
 
-    def _train_and_measure(
-        self,
-        task: TransferTask,
-        module: ImageDataModule,
-        measure_on: str,
-        title: str,
-        trainer: MakeTrainer,
-        precision: str,
-        folder: Path,
-    ) -> Measured:
-        self._train(task, module, title, trainer, precision, folder)
-        measuring: pl.Trainer = trainer(enable_checkpointing=False, precision=precision, **SILENT)
-        evaluate = measuring.test if measure_on == "test" else measuring.validate
-        values = dict(evaluate(task, datamodule=module, verbose=False)[0])
-        (folder / "last.ckpt").unlink(missing_ok=True)  # only now: measuring may be stopped too
-        return Measured(float(values.pop(task.monitor)), values)
-
-    def _train(
-        self,
-        task: TransferTask,
-        module: ImageDataModule,
-        title: str,
-        trainer: MakeTrainer,
-        precision: str,
-        folder: Path,
-    ) -> None:
-        """Leaves its last checkpoint, where there is one, for the caller to remove."""
-        callbacks: list[Callback] = [StepProgress(title, self.batch_size)]
-        if checkpointing := self.checkpoint_every < self.steps:
-            callbacks.append(
-                ModelCheckpoint(
-                    folder, filename="last", every_n_train_steps=self.checkpoint_every, enable_version_counter=False
-                )
-            )
-        fitting = trainer(
-            max_steps=self.steps,
-            max_epochs=-1,
-            limit_val_batches=0,
-            callbacks=callbacks,
-            enable_checkpointing=checkpointing,
-            precision=precision,
-            **SILENT,
-        )
-        last = folder / "last.ckpt"
-        # A resumed run goes on with the weights, momentum and schedule of its last checkpoint; the order of the images
-        # begins anew, so it is equivalent to, but not bit for bit, an uninterrupted one.
-        fitting.fit(task, datamodule=module, ckpt_path=last if last.exists() else None, weights_only=True)
-        if task.diverged:
-            last.unlink(missing_ok=True)
-            raise Diverged(task.diverged)
-
 
 def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
     """The same data with every image decoded and shrunk once (N x about resize^2 x 3 bytes).
@@ -285,23 +275,3 @@ def has_depthwise(network: nn.Module) -> bool:
 def _floats(value: object) -> object:
     """1 and 1.0 in a grid are one protocol."""
     return [float(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Lightning's notes on devices and on reached step counts, and its advice on workers and checkpoints."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in (
-            r".*does not have many workers.*",
-            r".*LeafSpec.*",  # Lightning 2.6 with torch 2.12
-            r"Checkpoint directory .* exists and is not empty",
-            r"You're resuming from a checkpoint that ended before the epoch ended.*",
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

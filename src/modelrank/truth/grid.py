@@ -1,25 +1,96 @@
-"""A grid search that survives being stopped: every finished point lies on disk as a small JSON file."""
+"""Choosing a grid point on val: every point to its end, or a race in which only the promising ones get there."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from modelrank.types import ModelRankError
 
+log = logging.getLogger(__name__)
+
 Point = Mapping[str, float]
+Mode = Literal["min", "max"]
+Result = Mapping[str, Any]  # {'value': on val} or {'failed': reason}
 
 
-class Diverged(Exception):
-    """Training at one grid point broke down; the other points go on."""
+@dataclass(frozen=True)
+class Racing:
+    """Training at every learning rate for a while, and only the best of them to the end (successive halving).
+
+    start:     the rate that is tried first, with its two neighbours; while the best lies at the edge of those tried,
+               the next one is tried too, so that the choice lies inside unless the grid itself ends there.
+    rung:      steps after which the rates are compared on val, on a schedule that ends at the protocol's `steps`.
+    finalists: how many at most go on from there to the end; `margin`: only those so close to the best on val.
+    """
+
+    start: float
+    rung: int
+    finalists: int
+    margin: float
+
+
+def every(points: Sequence[Point], advance: Callable[[Point], Result], mode: Mode) -> tuple[Point, float]:
+    """The best point and its value, each point having been tried. The first of equals wins.
+
+    A point that failed, or whose value is no number, is passed over; ModelRankError when no point is left.
+    """
+    results = [advance(point) for point in points]
+    best = _best(results, mode)
+    if best is None:
+        reasons = "; ".join(
+            f"{label(point)}: {_failure(result)}" for point, result in zip(points, results, strict=True)
+        )
+        raise ModelRankError(f"training failed at every grid point ({reasons}); add smaller learning rates")
+    return points[best], results[best]["value"]
+
+
+def race(
+    points: Sequence[Point], advance: Callable[[Point, int], Result], racing: Racing, steps: int, mode: Mode
+) -> tuple[Point, float]:
+    """As `every`, with fewer steps: see `Racing`. points: from the smallest to the largest learning rate.
+
+    advance: trains a point up to a step, going on from where it is.
+    """
+    found: dict[int, Result] = {}
+
+    def look(index: int) -> None:
+        if 0 <= index < len(points) and index not in found:
+            found[index] = advance(points[index], racing.rung)
+
+    centre = min(range(len(points)), key=lambda index: abs(points[index]["lr"] - racing.start))
+    look(centre)
+    while True:
+        tried = sorted(found)
+        best = _best([found[index] for index in tried], mode)
+        middle = min(tried) if best is None else tried[best]  # where all broke down, smaller rates are left
+        before = len(found)
+        look(middle - 1)
+        look(middle + 1)
+        if len(found) == before:
+            break
+    ranked = [index for index in sorted(found) if _failure(found[index]) is None]
+    if not ranked:
+        return every([points[index] for index in sorted(found)], lambda point: advance(point, racing.rung), mode)
+    sign = 1 if mode == "max" else -1
+    ranked.sort(key=lambda index: -sign * found[index]["value"])  # stable: of equals the smaller rate
+    top = found[ranked[0]]["value"]
+    close = [index for index in ranked if sign * (top - found[index]["value"]) <= racing.margin]
+    point, value = every([points[index] for index in close[: racing.finalists]], lambda p: advance(p, steps), mode)
+    if point is points[0] or point is points[-1]:
+        log.warning("the chosen learning rate %g lies at the edge of the grid", point["lr"])
+    return point, value
 
 
 def remembered(path: Path, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """The JSON object in `path`; computed, timed (`seconds`) and written by renaming if it is not there yet."""
+    """The JSON object in `path`; computed, timed (`seconds`, unless it says so itself) and written by renaming if it is
+    not there yet."""
     if path.exists():
         return json.loads(path.read_text())
     begin = time.perf_counter()
@@ -31,34 +102,18 @@ def remembered(path: Path, compute: Callable[[], Mapping[str, Any]]) -> dict[str
     return result
 
 
-def search(
-    points: Sequence[Point], evaluate: Callable[[Point], float], folder: Path, mode: Literal["min", "max"]
-) -> tuple[Point, float, float]:
-    """Best point, its value on val, and the seconds of all points together. The first of equals wins.
-
-    A point that raises Diverged, or whose value is no number, is kept with its reason and passed over;
-    ModelRankError when no point is left.
-    """
-
-    def attempt(point: Point) -> dict[str, Any]:
-        try:
-            value = evaluate(point)
-        except Diverged as error:
-            return {"point": dict(point), "failed": str(error)}
-        if value != value:
-            return {"point": dict(point), "failed": "the metric on val is no number"}
-        return {"point": dict(point), "value": value}
-
-    results = [remembered(folder / f"{label(point)}.json", lambda p=point: attempt(p)) for point in points]
-    alive = [result for result in results if "failed" not in result]
-    if not alive:
-        reasons = "; ".join(f"{label(result['point'])}: {result['failed']}" for result in results)
-        raise ModelRankError(f"training failed at every grid point ({reasons}); add smaller learning rates")
-    sign = 1 if mode == "max" else -1
-    best = max(alive, key=lambda result: sign * result["value"])  # max keeps the first of equals
-    return best["point"], best["value"], sum(result["seconds"] for result in results)
-
-
 def label(point: Point) -> str:
     """A file name and a title for the progress bar: lr0.01_wd0.0001."""
     return "_".join(f"{key}{value:.6g}" for key, value in point.items())
+
+
+def _failure(result: Result) -> str | None:
+    if "failed" in result:
+        return str(result["failed"])
+    return "the metric on val is no number" if result["value"] != result["value"] else None
+
+
+def _best(results: Sequence[Result], mode: Mode) -> int | None:
+    alive = [index for index, result in enumerate(results) if _failure(result) is None]
+    sign = 1 if mode == "max" else -1
+    return max(alive, key=lambda index: sign * results[index]["value"], default=None)  # max keeps the first of equals

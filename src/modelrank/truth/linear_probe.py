@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,10 @@ from torch.utils.data import DataLoader
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import FeatureExtractor
-from modelrank.truth.finetune import quiet
-from modelrank.truth.grid import Point, remembered, search
+from modelrank.truth.grid import Point, every, label, remembered
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
+from modelrank.truth.quiet import quiet
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "classification": functional.cross_entropy,
@@ -35,6 +36,7 @@ class LinearProbe:
 
     strengths:  of the L2 penalty, see `fit_linear`.
     image_size: side in pixels that every model sees; None = each model's own.
+    refit:      whether the model of the chosen strength is fitted once more on train + val.
     """
 
     name: str
@@ -43,6 +45,7 @@ class LinearProbe:
     batch_size: int
     workers: int
     iterations: int = 200
+    refit: bool = True
 
     def numbers(self) -> dict[str, object]:
         """What decides the result, for the protocol's hash."""
@@ -50,12 +53,14 @@ class LinearProbe:
             "strengths": [float(strength) for strength in self.strengths],
             "image_size": self.image_size,
             "iterations": self.iterations,
+            **({} if self.refit else {"refit": False}),
         }
 
     def __call__(
         self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
     ) -> Outcome:
         """Measure. One pass over all images, then len(strengths) + 1 convex problems; `seed` is of a random network."""
+        begin = time.process_time()
         check_task(self.name, data, tuple(LOSSES))
         preprocessing = model.preprocessing.at(self.image_size)
         network = FeatureExtractor(model.load(cache, seed=seed))
@@ -92,27 +97,27 @@ class LinearProbe:
 
         weights: Tensor | None = None
 
-        def on_val(point: Point) -> float:
+        def on_val(point: Point) -> dict[str, float]:
             nonlocal weights  # from strong to weak, each problem starts at the solution of the last: far fewer steps
             weights = fit(x_train, y_train, point["strength"], weights)
-            return value(weights, x_val, y_val)
+            return {"value": value(weights, x_val, y_val)}
 
         points = [{"strength": float(strength)} for strength in sorted(self.strengths, reverse=True)]
-        best, val, seconds = search(points, on_val, folder, "max")
+        best, val = every(points, lambda p: remembered(folder / f"{label(p)}.json", lambda: on_val(p)), "max")
+        features, targets = (x_train, y_train)
+        if self.refit:
+            features, targets = torch.cat([x_train, x_val]), torch.cat([y_train, y_val])
         final = remembered(
             folder / "final.json",
-            lambda: {
-                "value": value(
-                    fit(torch.cat([x_train, x_val]), torch.cat([y_train, y_val]), best["strength"]), x_test, y_test
-                )
-            },
+            lambda: {"value": value(fit(features, targets, best["strength"]), x_test, y_test)},
         )
         return Outcome(
             accuracy=final["value"],
             val_accuracy=val,
             learning_rate=None,
             weight_decay=best["strength"],
-            seconds=seconds + final["seconds"],
+            seconds=time.process_time() - begin,
+            n_train=len(features),
             image_size=preprocessing.size,
             precision=str(extractor.precision),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from modelrank import provenance
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
+from modelrank.truth import curves, scenes
 from modelrank.truth.grid import remembered
 from modelrank.truth.protocol import MakeTrainer, Protocol, protocol_hash
+from modelrank.truth.tables import append_rows
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +27,7 @@ log = logging.getLogger(__name__)
 def measure(
     model: PretrainedModel, data: ImageData, protocol: Protocol, *, trainer: MakeTrainer, cache: Path, seed: int = 0
 ) -> dict[str, Any]:
-    """The row of `experiments/truth/measured.csv` for this model, data set, protocol and seed.
+    """The row of `experiments/truth/measured.csv` for this model, data set, protocol and seed, and `trainings` behind it.
 
     What was finished before, in this or another process, is read from cache/truth/KEY, KEY being a hash of everything
     that decides the result; a second process that wants the same cell waits for the first.
@@ -38,6 +41,19 @@ def measure(
     with _Alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
         row = remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
     return row | {"dataset": data.name, "model": model.name, "protocol": protocol.name}  # names decide nothing
+
+
+def record(row: Mapping[str, Any], folder: Path, *, cache: Path) -> dict[str, Any]:
+    """Add a measurement to the user's tables (accuracies, learning curves, boxes found); the row without `trainings`.
+
+    folder: of the measurement, see `cell_folder`.
+    """
+    table = Path(cache) / "truth" / "measured.csv"
+    flat = {key: value for key, value in row.items() if key != "trainings"}
+    append_rows(table, [flat])
+    curves.append(table, flat, row.get("trainings", ()))  # absent in what was measured before they were kept
+    scenes.append(table, flat, scenes.kept(folder))
+    return flat
 
 
 def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, cache: Path, seed: int) -> Path:
@@ -65,7 +81,6 @@ def _row(
     seed: int,
 ) -> dict[str, Any]:
     outcome = protocol(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed)
-    sizes = {name: len(split) for name, split in data.splits.items()}
     return {
         "dataset": data.name,
         "model": model.name,
@@ -78,8 +93,8 @@ def _row(
         "weight_decay": outcome.weight_decay,
         "seconds": round(outcome.seconds, 1),
         "image_size": outcome.image_size,
-        "n_train": sizes["train"] + sizes["val"],
-        "n_test": sizes["test"],
+        "n_train": outcome.n_train,
+        "n_test": len(data.splits["test"]),
         "precision": outcome.precision,
         "protocol_hash": protocol_hash(protocol),
         "data_fingerprint": data.fingerprint[:12],
@@ -88,6 +103,10 @@ def _row(
         "versions": provenance.versions(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         **{name: round(value, 6) for name, value in outcome.beside.items()},
+        "trainings": [
+            {**one.point, "until": one.until, "curve": one.curve, "failed": one.failed, "seconds": one.seconds}
+            for one in outcome.trainings
+        ],
     }
 
 

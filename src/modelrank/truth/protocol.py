@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,37 @@ MakeTrainer = Callable[..., Any]  # keyword arguments of pytorch_lightning.Train
 
 
 @dataclass(frozen=True)
+class Training:
+    """One stretch of training at one grid point, up to step `until`.
+
+    curve:   [step, seconds, value on val] so far, the seconds of training alone, since its first step.
+    failed:  why it was given up, or empty.
+    seconds: of this stretch, the looks at val included.
+    """
+
+    point: Mapping[str, float]
+    until: int
+    curve: Sequence[Sequence[float]]
+    failed: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What one measurement found. Accuracies are values of the data set's metric; seconds count all grid points;
-    `beside` are further values on the test split, for columns of their own."""
+    """What one measurement found. Accuracies are values of the data set's metric; seconds are those of the
+    CPU, all grid points together (on other devices those of the clock); n_train: images that the measured network has
+    learnt from; `beside` are further values on the test split, for columns of their own."""
 
     accuracy: float
     val_accuracy: float
     learning_rate: float | None
     weight_decay: float
     seconds: float
+    n_train: int
     image_size: int
     precision: str
     beside: Mapping[str, float] = field(default_factory=dict)
+    trainings: Sequence[Training] = ()
 
 
 class Protocol(Structural):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
+
+if TYPE_CHECKING:
+    from modelrank.data.images import ImageData
 
 
 class TransferTask(pl.LightningModule, ABC):
@@ -19,6 +23,9 @@ class TransferTask(pl.LightningModule, ABC):
     monitor, mode: the value that hyper-parameters are selected by on the val split, and its better direction; they
     belong to the task, so that no protocol and no config can select by something else.
     diverged: why training was given up (a loss that is no number), or None.
+    done: steps of an earlier stretch of the same training, see `restore`; trained_before: their seconds.
+    curve: [step, seconds of training, value on val] so far.
+    seen: images of the last test.
 
     Images and weights are held channels-last: on CPUs 1.1 to 1.6 times as fast for every network tried.
     """
@@ -50,6 +57,26 @@ class TransferTask(pl.LightningModule, ABC):
         self.head_learning_rate = head_learning_rate
         self.steps = steps
         self.diverged: str | None = None
+        self.done, self.trained_before, self.seen = 0, 0.0, 0
+        self.curve: list[list[float]] = []
+        self.moments: dict[str, Any] | None = None
+
+    def state(self, step: int, seconds: float) -> dict[str, Any]:
+        """What `restore` needs to go on after `step` steps: tensors and plain values."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)  # there is one
+        network, moments = self.network.state_dict(), optimizer.state_dict()["state"]
+        return {"network": network, "moments": moments, "step": step, "seconds": seconds, "curve": self.curve}
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on where `state` was taken; None: from the beginning."""
+        if state is not None:
+            self.network.load_state_dict(state["network"])
+            self.done, self.trained_before, self.curve = state["step"], state["seconds"], state["curve"]
+            self.moments = state["moments"]
+
+    def after_test(self, data: ImageData, folder: Path) -> None:
+        """Keep what else is worth it in the folder of the measurement."""
 
     @abstractmethod
     def batch_loss(self, batch: Any) -> Tensor:
@@ -74,7 +101,7 @@ class TransferTask(pl.LightningModule, ABC):
         loss = self.batch_loss(batch)
         # All ranks stop together; an exception would take the processes of the next grid point down as well.
         if not self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite()), all=True):
-            self.diverged = f"the loss became {loss.item()} in step {self.global_step + 1}"
+            self.diverged = f"the loss became {loss.item()} in step {self.done + self.global_step + 1}"
             self.trainer.should_stop = True
         return loss
 
@@ -88,9 +115,15 @@ class TransferTask(pl.LightningModule, ABC):
 
     def test_step(self, batch: Any, batch_index: int) -> None:
         self.validation_step(batch, batch_index)
+        self.seen += len(batch[2])
+
+    def on_test_epoch_start(self) -> None:
+        self.seen = 0
 
     def on_test_epoch_end(self) -> None:
         self.on_validation_epoch_end()
+        seen = torch.tensor(float(self.seen), device=self.device)
+        self.seen = int(self.trainer.strategy.reduce(seen, reduce_op="sum"))
 
     def configure_optimizers(self) -> Any:
         head = self.head_parameters()
@@ -100,7 +133,9 @@ class TransferTask(pl.LightningModule, ABC):
             {"params": head, "lr": self.head_learning_rate},
         ]
         optimizer = self.optimizer(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        if self.moments is not None:  # those of the schedule are worked out anew from the number of the step
+            optimizer.load_state_dict({"state": self.moments, "param_groups": optimizer.state_dict()["param_groups"]})
         cosine = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1)))
+            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min((self.done + step) / self.steps, 1)))
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}

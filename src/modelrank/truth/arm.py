@@ -1,0 +1,193 @@
+"""One training of one network at one grid point: stopped at any step, kept, and continued from there.
+
+Everything random in it (the order of the images, their crops, dropout) is a function of the seed and of the number of
+the step, so a training that was stopped and continued is the same training, with any number of loader workers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader
+
+from modelrank.data.module import ImageDataModule, seed_of_step
+from modelrank.truth.grid import remembered
+from modelrank.truth.progress import StepProgress
+from modelrank.truth.protocol import MakeTrainer
+from modelrank.truth.quiet import quiet
+from modelrank.truth.task import TransferTask
+from modelrank.types import ModelRankError
+
+SILENT = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """prepare: makes the network before its first step, and its images; called anew for each stretch of training.
+    folder: keeps `stepN.json`, what was found after N steps, and `last.ckpt`, network and optimiser to go on from.
+    curve:  steps after which the val split is measured (the last step of a stretch always is); empty where val is
+            trained on.
+    checkpoint_every: steps between checkpoints within a stretch.
+    """
+
+    title: str
+    folder: Path
+    prepare: Callable[[], tuple[TransferTask, ImageDataModule]]
+    trainer: MakeTrainer
+    precision: str
+    curve: Collection[int]
+    checkpoint_every: int
+
+    def advance(self, until: int) -> dict[str, Any]:
+        """Train up to step `until`: {'curve': [[step, seconds, value on val], ...], 'seconds': of this stretch}, or
+        {'failed': reason} where the loss became no number. What was done before is read.
+
+        Seconds are those of the process's CPU, on other devices of the clock; those of the curve are of the training
+        steps alone, since the first.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return remembered(self.folder / f"step{until}.json", lambda: self._stretch(until))
+
+    def test(self, after: int) -> dict[str, Any]:
+        """The value of the metric on the test split, other values beside it, and seconds, after step `after`."""
+        return remembered(self.folder / f"test{after}.json", self._test)
+
+    def network(self) -> TransferTask:
+        """The task with its network as it was left by the last stretch."""
+        task, _ = self.prepare()
+        task.restore(self._kept())
+        return task
+
+    def clear(self) -> None:
+        """Give back the disk space of the checkpoint; the arm cannot be continued after that."""
+        self._checkpoint.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    def _kept(self) -> dict[str, Any] | None:
+        return torch.load(self._checkpoint, weights_only=True) if self._checkpoint.exists() else None
+
+    def _stretch(self, until: int) -> dict[str, Any]:
+        with isolate_rng(), quiet():
+            task, module = self.prepare()
+            task.restore(self._kept())
+            module.steps = range(task.done, until)
+            watch = _Watch(module, {*self.curve, until} if "val" not in module.train_splits else (), self)
+            fitting: pl.Trainer = self.trainer(
+                max_steps=len(module.steps),
+                max_epochs=1,  # the loader holds all steps; were it cut short, a second pass would repeat the first ones
+                limit_val_batches=0,
+                use_distributed_sampler=False,  # each rank takes its share of each batch by itself
+                callbacks=[StepProgress(self.title, module.batch_size), watch],
+                precision=self.precision,
+                **SILENT,
+            )
+            watch.begin()
+            if module.steps:
+                fitting.fit(task, train_dataloaders=module.train_dataloader())
+            if task.diverged:
+                self.clear()
+                return {"failed": task.diverged, "seconds": watch.seconds()}
+            if fitting.global_step != len(module.steps):
+                raise ModelRankError(
+                    f"{self.title}: {fitting.global_step} of {len(module.steps)} steps were trained; take what limits "
+                    "the training (fast_dev_run, limit_train_batches, max_time, ...) out of the trainer's settings"
+                )
+            if module.steps:
+                self.keep(task, until, watch.trained(task))
+            return {"curve": task.curve, "seconds": watch.seconds()}
+
+    def keep(self, task: TransferTask, step: int, seconds: float) -> None:
+        """Write the checkpoint, by renaming; rank 0 for all."""
+        if task.global_rank == 0:
+            temporary = self.folder / f"last.{os.getpid()}.tmp"
+            torch.save(task.state(step, seconds), temporary)
+            temporary.replace(self._checkpoint)
+
+    def _test(self) -> dict[str, Any]:
+        with isolate_rng(), quiet():
+            task, module = self.prepare()
+            task.restore(self._kept())
+            watch = _Watch(module, (), self)
+            measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SILENT)
+            watch.begin()
+            values = dict(measuring.test(task, datamodule=module, verbose=False)[0])
+            if task.seen != (expected := len(module.data.splits["test"])):
+                raise ModelRankError(
+                    f"{self.title}: {task.seen} of {expected} test images were measured; take what limits the testing "
+                    "(fast_dev_run, limit_test_batches, ...) out of the trainer's settings"
+                )
+            task.after_test(module.data, self.folder.parent)
+            return {"value": float(values.pop(task.monitor)), "beside": values, "seconds": watch.seconds()}
+
+
+class _Watch(Callback):
+    """Seeds each step, measures the curve, keeps checkpoints, and tells the time."""
+
+    def __init__(self, module: ImageDataModule, curve: Collection[int], arm: Arm) -> None:
+        self.module, self.curve, self.arm = module, frozenset(curve), arm
+        self.clock: Callable[[], float] = time.process_time
+        self.began = self.measuring = 0.0
+
+    def begin(self) -> None:
+        self.began = self.clock()
+
+    def seconds(self) -> float:
+        return self.clock() - self.began
+
+    def trained(self, task: TransferTask) -> float:
+        """Seconds of training alone, since the first step."""
+        return task.trained_before + self.seconds() - self.measuring
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if trainer.strategy.root_device.type != "cpu":
+            self.clock = time.perf_counter
+            self.begin()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.begin()
+        self.val = self.module.val_dataloader() if self.curve else None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(seed_of_step(self.module.seed, self.module.steps[batch_idx], "network"))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = self.module.steps[batch_idx] + 1
+        if step in self.curve and not pl_module.diverged:
+            assert self.val is not None
+            trained, begin = self.trained(pl_module), self.clock()
+            pl_module.curve.append([step, round(trained, 3), round(_on_val(trainer, pl_module, self.val), 6)])
+            self.measuring += self.clock() - begin
+        if step % self.arm.checkpoint_every == 0 and step < self.module.steps.stop and not pl_module.diverged:
+            self.arm.keep(pl_module, step, self.trained(pl_module))
+
+
+@torch.no_grad()
+def _on_val(trainer: pl.Trainer, task: TransferTask, loader: DataLoader) -> float:
+    """The monitored value on val in the middle of training, which it leaves untouched. Each rank measures all of it."""
+    modes = {module: module.training for module in task.modules()}
+    task.eval()
+    with trainer.precision_plugin.forward_context():
+        for number, batch in enumerate(loader):
+            task.validation_step(trainer.strategy.batch_to_device(batch), number)
+    value = float(task.values()[task.monitor])
+    task.metric.reset()
+    for module, mode in modes.items():
+        module.training = mode
+    return value

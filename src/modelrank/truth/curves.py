@@ -1,0 +1,47 @@
+"""Learning curves of all trainings behind the measured accuracies: curves.csv beside each table of accuracies.
+
+One row a stretch of training (what was dropped at a rung included); `step`, `trained_seconds` and `value` are lists
+with spaces between, so that a training is one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from modelrank.truth.tables import ROW, append_rows
+
+TABLE = "curves.csv"
+
+
+def append(table: Path, row: Mapping[str, Any], trainings: Sequence[Mapping[str, Any]]) -> None:
+    """Add the trainings behind one measurement, `row` of `table`, to curves.csv beside it; replaces earlier ones."""
+    cell = {key: row[key] for key in (*ROW, "data_fingerprint", "protocol_hash")}
+    if trainings:  # a linear probe has none
+        append_rows(table.with_name(TABLE), [cell | _compact(training) for training in trainings])
+
+
+def read(path: Path) -> pd.DataFrame:
+    """One row a point: those of the table, with `step` (int), `trained_seconds` and `value` on val (floats)."""
+    rows = pd.read_csv(path, dtype={"step": str, "trained_seconds": str, "value": str})
+    lists = ["step", "trained_seconds", "value"]
+    rows = rows.assign(**{name: rows[name].fillna("").str.split() for name in lists}).explode(lists)
+    rows = rows.dropna(subset=["step"])
+    return rows.astype({"step": int, "trained_seconds": float, "value": float}).reset_index(drop=True)
+
+
+def _compact(training: Mapping[str, Any]) -> dict[str, Any]:
+    steps, seconds, values = zip(*training["curve"], strict=True) if training["curve"] else ((), (), ())
+    return {
+        "lr": training["lr"],
+        "weight_decay": training["wd"],
+        "until": training["until"],
+        "failed": training["failed"],
+        "seconds": round(training["seconds"], 1),
+        "step": " ".join(map(str, steps)),
+        "trained_seconds": " ".join(f"{value:.4g}" for value in seconds),
+        "value": " ".join(f"{value:.4g}" for value in values),
+    }
