@@ -26,9 +26,7 @@ def test_the_best_of_all_points_and_the_first_of_equals():
 
 def test_failed_points_are_passed_over_with_their_reason():
     assert every(POINTS, trained([None, float("nan"), 0.5, 0.2, None]), "max")[0] == POINTS[2]
-    with pytest.raises(
-        ModelRankError, match=r"every grid point \(lr1e-05_wd0: the loss became nan.*no number.*smaller"
-    ):
+    with pytest.raises(ModelRankError, match=r"every grid point \(lr1e-05_wd0: the loss became nan.*no number"):
         every(POINTS[:2], trained([None, float("nan"), 0, 0, 0]), "max")
 
 

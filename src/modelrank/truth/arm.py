@@ -91,7 +91,7 @@ class Arm:
             watch = _Watch(module, {*self.curve, until} if "val" not in module.train_splits else (), self)
             fitting: pl.Trainer = self.trainer(
                 max_steps=len(module.steps),
-                max_epochs=1,  # the loader holds all steps; were it cut short, a second pass would repeat the first ones
+                max_epochs=1,  # the loader holds all steps; a second pass would repeat the first ones
                 limit_val_batches=0,
                 use_distributed_sampler=False,  # each rank takes its share of each batch by itself
                 callbacks=[StepProgress(self.title, module.batch_size), watch],

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def measure(
     model: PretrainedModel, data: ImageData, protocol: Protocol, *, trainer: MakeTrainer, cache: Path, seed: int = 0
 ) -> dict[str, Any]:
-    """The row of `experiments/truth/measured.csv` for this model, data set, protocol and seed, and `trainings` behind it.
+    """The row of `experiments/truth/measured.csv` for this model, data set, protocol and seed, with its `trainings`.
 
     What was finished before, in this or another process, is read from cache/truth/KEY, KEY being a hash of everything
     that decides the result; a second process that wants the same cell waits for the first.
