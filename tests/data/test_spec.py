@@ -172,3 +172,17 @@ def test_with_a_root_only_the_users_files_count(tmp_path):
         spec(copies={"user": user, "package": package}, root="/nowhere").load(tmp_path)
     known = spec(copies={"package": package}, root="/nowhere").availability(tmp_path)
     assert (known.state, "dataset.root=/nowhere is for files of your own" in known.where) == ("missing", True)
+
+
+def test_rest_is_train_images_that_are_only_scored(tmp_path):
+    splits = {"train": part("train", 60), "test": part("test", 12)}
+    sizes = {"train": 20, "val": 6, "test": 8}
+    plain = spec(splits, subsample=sizes).load(tmp_path)
+    data = spec(splits, subsample={**sizes, "rest": 16}, scored=["train", "val", "rest"]).load(tmp_path)
+    assert {name: len(split) for name, split in data.splits.items()} == {**sizes, "rest": 16}
+    rows = [set(data.splits[name].ids) for name in ("train", "val", "rest")]
+    assert len(set.union(*rows)) == 42, "no image twice"
+    assert len(data.scored_targets()) == 42
+    assert data.fingerprint == plain.fingerprint, "a network learns from and is tested on the same images"
+    everything = spec(splits, subsample={"rest": 16}, scored=["train", "val", "rest"]).load(tmp_path)
+    assert everything.scored == ("train", "val"), "no image is left over"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -122,8 +123,19 @@ class ImageSplit(Dataset[tuple[Image.Image, Any]]):
             rows=self.rows[indices],
         )
 
+    def digest(self) -> str:
+        """SHA-256 of the ids and targets, in order."""
+        return hashlib.sha256("\n".join(self.ids).encode() + _bytes(self.targets)).hexdigest()
+
     def with_transform(self, transform: Transform) -> TransformedImages:
         return TransformedImages([self], transform)
+
+
+def _bytes(targets: np.ndarray) -> bytes:
+    if targets.dtype != object:
+        return np.ascontiguousarray(targets).tobytes()
+    counts = np.array([len(boxes.labels) for boxes in targets])  # else a box could move from one image to the next
+    return counts.tobytes() + b"".join(boxes.corners.tobytes() + boxes.labels.tobytes() for boxes in targets)
 
 
 class TransformedImages(Dataset[tuple[Tensor, Any, int]]):
@@ -150,9 +162,9 @@ class TransformedImages(Dataset[tuple[Tensor, Any, int]]):
 class ImageData:
     """One target data set, split and subsampled, ready for features and fine-tuning.
 
-    splits:      'train', 'val' and 'test', which share no image.
+    splits:      'train', 'val' and 'test', which share no image; 'rest' where further train images are scored.
     source:      which copy of the images was taken (the user's own at PATH, a download, a registry package).
-    fingerprint: content identity, 64 hex digits: source content + chosen images and targets of every split.
+    fingerprint: content identity, 64 hex digits: source content + chosen images and targets of train, val and test.
     scored:      the splits whose images the scorers see, in order; never 'test'.
     split_rule:  where the splits come from and what was drawn from them, in words for the report.
     mirror:      whether a mirrored image has the same target, so that training may flip it.

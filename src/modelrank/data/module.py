@@ -17,10 +17,10 @@ from modelrank.types import ModelRankError
 
 
 def check_scored(scored: Sequence[str]) -> tuple[str, ...]:
-    """The splits to score; ModelRankError unless they are 'train', 'val' or both."""
-    if not scored or len(set(scored)) < len(scored) or not set(scored) <= {"train", "val"}:
+    """The splits to score; ModelRankError unless they are of 'train', 'val' and 'rest'."""
+    if not scored or len(set(scored)) < len(scored) or not set(scored) <= {"train", "val", "rest"}:
         raise ModelRankError(
-            f"dataset.scored={list(scored)}: give [train], [val] or [train, val]; "
+            f"dataset.scored={list(scored)}: give some of [train, val, rest]; "
             "test images measure the accuracy that scores are to predict, so they are never scored"
         )
     return tuple(scored)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +28,10 @@ class DatasetSpec:
                fetched. With `root` only the user's own files are looked for, there.
     val, test: the share of the train images that becomes a split that the set does not define.
     seed:      of the splits and subsamples. Not the run's seed: measured accuracies belong to one choice of images.
-    subsample: images per split, stratified (random for multi-label and regression); null or absent = all.
-    scored:    the splits that the scorers see: [train], [val] or [train, val].
+    subsample: images per split, stratified (random for multi-label and regression); null or absent = all. `rest`: how
+               many of the train images that are not drawn (absent = none).
+    scored:    the splits that the scorers see: some of [train, val, rest]. Images of `rest` are only scored, for
+               scorers that need more images than a network is fine-tuned on.
     mirror:    whether a mirrored image has the same target, so that training may flip it.
     classes:   the names expected, in the order of the targets; None = as the copy has them.
     """
@@ -57,9 +58,9 @@ class DatasetSpec:
                 f"dataset.val={self.val}, dataset.test={self.test}: give shares that leave a train set"
             )
         for split, size in (self.subsample or {}).items():
-            if split not in ("train", "val", "test") or (size is not None and size < 2):
+            if split not in ("train", "val", "test", "rest") or (size is not None and size < 2):
                 raise ModelRankError(
-                    f"dataset.subsample.{split}={size}: give train, val, test: 2 or more, or null (all)"
+                    f"dataset.subsample.{split}={size}: give train, val, test, rest: 2 or more, or null (all)"
                 )
         if self.on_unreadable not in ("refuse", "skip"):
             raise ModelRankError(f"dataset.on_unreadable={self.on_unreadable}: give refuse or skip")
@@ -90,7 +91,8 @@ class DatasetSpec:
             )
         if self.task not in ("regression", "detection") and len(classes) < 2:
             raise ModelRankError(f"{self.name}: classes {list(classes)} in {contents.source}; at least two are needed")
-        splits = {name: self._subsample(name, split) for name, split in self._complete(contents.splits).items()}
+        complete = self._complete(contents.splits)
+        splits = {name: self._subsample(name, split) for name, split in complete.items()}
         for name, split in splits.items():
             if not len(split):
                 raise ModelRankError(f"{self.name}: no image for the split {name!r} in {contents.source}")
@@ -99,6 +101,8 @@ class DatasetSpec:
                     f"{self.name}: no object in the {len(split)} {name} images of {contents.source}; put their "
                     "annotations where the data set's YAML says, or leave a split without annotations out"
                 )
+        learnt = fingerprint(contents.identity, splits)  # what a network meets; `rest` is none of it
+        splits |= self._rest(complete["train"], splits["train"])
         return ImageData(
             name=self.name,
             task=self.task,
@@ -107,8 +111,8 @@ class DatasetSpec:
             splits=splits,
             source=contents.source,
             licence=self.licence,
-            fingerprint=fingerprint(contents.identity, splits),
-            scored=check_scored(self.scored),
+            fingerprint=learnt,
+            scored=tuple(name for name in check_scored(self.scored) if name in splits),
             split_rule=self._rule(contents.splits, splits),
             mirror=self.mirror,
         )
@@ -168,6 +172,14 @@ class DatasetSpec:
             return split
         return split.take(draw(self._strata(split), size, self.seed, f"subsample {name}", count=len(split)))
 
+    def _rest(self, whole: ImageSplit, drawn: ImageSplit) -> dict[str, ImageSplit]:
+        """Train images beyond those that are drawn, where such are scored and there are any."""
+        size = (self.subsample or {}).get("rest")
+        left = np.flatnonzero(~np.isin(whole.rows, drawn.rows))
+        if "rest" not in self.scored or size is None or not len(left):
+            return {}
+        return {"rest": self._subsample("rest", whole.take(left))}
+
     def _rule(self, given: Mapping[str, ImageSplit], splits: Mapping[str, ImageSplit]) -> str:
         cut = [
             f"{name} = {share:.0%} of train"
@@ -183,7 +195,7 @@ class DatasetSpec:
         )
         words = [f"the set's own {', '.join(given)}"] + [f"{', '.join(cut)} ({how}, seed {self.seed})"] * bool(cut)
         sizes = ", ".join(f"{name} {len(split)}{_objects(split)}" for name, split in splits.items())
-        return f"{'; '.join(words)}; used: {sizes}; scored: {' + '.join(self.scored)}"
+        return f"{'; '.join(words)}; used: {sizes}; scored: {' + '.join(n for n in self.scored if n in splits)}"
 
 
 def _ways(copies: Sequence[ImageCopy], places: Places) -> str:
@@ -202,14 +214,5 @@ def fingerprint(identity: str, splits: Mapping[str, ImageSplit]) -> str:
 
     The chosen ids stand for the split rule, the subsample and the seed: two ways to the same images share features.
     """
-    chosen = {
-        name: hashlib.sha256("\n".join(s.ids).encode() + _bytes(s.targets)).hexdigest() for name, s in splits.items()
-    }
+    chosen = {name: split.digest() for name, split in splits.items()}
     return key({"identity": identity, **chosen})
-
-
-def _bytes(targets: np.ndarray) -> bytes:
-    if targets.dtype != object:
-        return np.ascontiguousarray(targets).tobytes()
-    counts = np.array([len(boxes.labels) for boxes in targets])  # else a box could move from one image to the next
-    return counts.tobytes() + b"".join(boxes.corners.tobytes() + boxes.labels.tobytes() for boxes in targets)

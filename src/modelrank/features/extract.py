@@ -70,6 +70,8 @@ def extract(
         "dtype": dtype,
         "layer": "penultimate" if pooling is None else pooling.identity(),
     }
+    if "rest" in scored:  # no part of the fingerprint, which is of what networks learn from and are tested on
+        identity["rest"] = data.splits["rest"].digest()
     key = store.key(identity)
     entry = store.load(key, warn=False)  # a damaged file is judged again under the lock, and then with a warning
     if entry is None:
