@@ -86,7 +86,7 @@ def elpv_wheel(path):
 
 def test_elpv(packages, tmp_path):
     data = from_yaml("elpv", elpv_wheel(packages / "e.whl")).load(tmp_path)
-    assert [len(data.splits[s]) for s in ("train", "val", "test")] == [24, 8, 8]
+    assert [len(data.splits[s]) for s in ("train", "val", "test")] == [20, 4, 16]
     for split in data.splits.values():
         assert [int(name[-8:-4]) % 4 >= 2 for name in split.ids] == split.targets.astype(bool).tolist()
 

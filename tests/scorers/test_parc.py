@@ -32,12 +32,12 @@ def test_where_the_published_code_differs(case):
     order pairs of the same class by class number. With these errors left in, scipy gives the entry; without, ours.
 
     How they fall depends on numpy's matrix product: the entry is met to 1e-6 with one thread, to 4e-5 with two, and
-    to 1.1e-4 on Python 3.12 with another numpy; so this holds the explanation, not the rounding.
+    to 5.4e-4 on another processor; so this holds the explanation, not the rounding.
     """
     name, between, labels = case
     reference = expected(name, "parc")["value"]
     assert len(np.unique(labels)) > 2
-    assert 100 * stats.spearmanr(between, labels).statistic == pytest.approx(reference, rel=5e-4)
+    assert 100 * stats.spearmanr(between, labels).statistic == pytest.approx(reference, rel=2e-3)
     assert parc(features(name)).value == pytest.approx(reference, rel=0.02)
 
 
