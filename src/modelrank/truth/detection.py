@@ -53,7 +53,7 @@ class DetectorFineTuning(FineTuning):
             images = [np.asarray(split[i][0]) for i in range(len(split))]
             return ImageSplit(images, split.targets, split.ids, groups=split.groups)
 
-        return replace(data, splits={name: decoded(split) for name, split in data.splits.items()})
+        return replace(data, splits={name: decoded(split) for name, split in data.splits.items() if name != "rest"})
 
     def _transforms(self, preprocessing: Preprocessing, data: ImageData) -> tuple[Transform, Transform]:
         size = (preprocessing.size, preprocessing.size)

@@ -112,30 +112,12 @@ class FineTuning:
         and one or two from there to the end.
         """
         check_task(self.name, data, self.tasks)
-        preprocessing = model.preprocessing.at(self.image_size)
-        if self.in_memory:
-            data = self._in_memory(data, preprocessing)
-        source = model.load(cache, seed=seed)
-        precision = self.depthwise_precision if has_depthwise(source) else self.precision
+        make = self.arms(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed)
         arms: dict[str, Arm] = {}
-
-        def arm(point: Point, splits: tuple[str, ...] = ("train",), name: str = "") -> Arm:
-            where = folder / (name or label(point))
-            return Arm(
-                title=f"{data.name} {model.name} {'+'.join(splits)} {label(point)}",
-                folder=where,
-                prepare=partial(self._prepared, source, data, point, splits, preprocessing, seed),
-                trainer=trainer,
-                precision=precision,
-                curve={round(share * self.steps) for share in self.curve} - {0},
-                checkpoint_every=self.checkpoint_every,
-            )
-
         trainings: list[Training] = []
 
         def advance(point: Point, until: int) -> dict[str, Any]:
-            name = label(point)
-            found = arms.setdefault(name, arm(point)).advance(until)
+            found = arms.setdefault(label(point), make(point)).advance(until)
             trainings.append(Training(point, until, found.get("curve", []), found.get("failed", ""), found["seconds"]))
             return found if "failed" in found else {"value": found["curve"][-1][2]}
 
@@ -144,8 +126,11 @@ class FineTuning:
             best, val = every(self.points(), lambda point: advance(point, self.steps), mode)
             for other in arms.values():
                 other.clear()
-            final = arm(best, ("train", "val"), "final")
-            seconds = final.advance(self.steps)["seconds"]
+            final = make(best, ("train", "val"), "final")
+            retrained = final.advance(self.steps)
+            if "failed" in retrained:
+                raise ModelRankError(f"{model.name}, trained once more on train + val: {retrained['failed']}")
+            seconds = retrained["seconds"]
         else:
             best, val = race(self.points(), advance, self.racing, self.steps, mode)
             final, seconds = arms[label(best)], 0.0
@@ -159,11 +144,45 @@ class FineTuning:
             weight_decay=best["wd"],
             seconds=seconds + tested["seconds"] + sum(training.seconds for training in trainings),
             n_train=len(data.splits["train"]) + (len(data.splits["val"]) if self.racing is None else 0),
-            image_size=preprocessing.size,
-            precision=precision,
+            image_size=model.preprocessing.at(self.image_size).size,
+            precision=final.precision,
             beside=tested["beside"],
             trainings=trainings,
         )
+
+    def arms(
+        self,
+        model: PretrainedModel,
+        data: ImageData,
+        *,
+        trainer: MakeTrainer,
+        folder: Path,
+        cache: Path,
+        seed: int,
+        weights_seed: int | None = None,
+    ) -> Callable[..., Arm]:
+        """Makes trainings of this model on these images, each loaded once: `make(point, splits=('train',), name='')`.
+
+        folder: each has one of its own there, `name` or the label of its point. weights_seed: as for `trained`.
+        """
+        preprocessing = model.preprocessing.at(self.image_size)
+        if self.in_memory:
+            data = self._in_memory(data, preprocessing)
+        source = model.load(cache, seed=seed if weights_seed is None else weights_seed)
+        precision = self.depthwise_precision if has_depthwise(source) else self.precision
+
+        def make(point: Point, splits: tuple[str, ...] = ("train",), name: str = "") -> Arm:
+            return Arm(
+                title=f"{data.name} {model.name} {'+'.join(splits)} {label(point)}",
+                folder=folder / (name or label(point)),
+                prepare=partial(self._prepared, source, data, point, splits, preprocessing, seed),
+                trainer=trainer,
+                precision=precision,
+                curve={round(share * self.steps) for share in self.curve} - {0},
+                checkpoint_every=self.checkpoint_every,
+            )
+
+        return make
 
     def trained(
         self,
@@ -182,20 +201,8 @@ class FineTuning:
         seed: of the head, the crops and the order of the images; weights_seed: of the random control's weights.
         Raises ModelRankError where the training diverges.
         """
-        preprocessing = model.preprocessing.at(self.image_size)
-        source = model.load(cache, seed=weights_seed)
-        precision = self.depthwise_precision if has_depthwise(source) else self.precision
-        if self.in_memory:
-            data = self._in_memory(data, preprocessing)
-        arm = Arm(
-            title=f"{data.name} {model.name} train {label(point)} seed {seed}",
-            folder=folder / label(point),
-            prepare=partial(self._prepared, source, data, point, ("train",), preprocessing, seed),
-            trainer=trainer,
-            precision=precision,
-            curve=(),
-            checkpoint_every=self.checkpoint_every,
-        )
+        make = self.arms(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed, weights_seed=weights_seed)
+        arm = make(point)
         if failed := arm.advance(self.steps).get("failed"):
             raise ModelRankError(f"{model.name} at {label(point)}: {failed}")
         network = arm.network().network.eval()
@@ -252,7 +259,7 @@ class FineTuning:
 
 
 def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
-    """The same data with every image decoded and shrunk once (N x about resize^2 x 3 bytes).
+    """The same data, less what is only scored, every image decoded and shrunk once (N x about resize^2 x 3 bytes).
 
     The short side becomes that of the evaluation transform, with its own interpolation, so evaluation sees exactly
     the pixels that it would have seen.
@@ -264,7 +271,7 @@ def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
         images = [np.asarray(shrink(split[i][0])) for i in range(len(split))]
         return ImageSplit(images, split.targets, split.ids, groups=split.groups)
 
-    return replace(data, splits={name: shrunk(split) for name, split in data.splits.items()})
+    return replace(data, splits={name: shrunk(split) for name, split in data.splits.items() if name != "rest"})
 
 
 def has_depthwise(network: nn.Module) -> bool:
