@@ -73,6 +73,7 @@ class FeatureSet:
     general:  M x D features of general-domain images (PED), or None.
     facts:    numbers known of the model without looking at its features
               (`parameters`, `imagenet_accuracy`, `mean_rank_elsewhere`); absent keys are unknown.
+    key:      content key of the arrays, '' where they were given: sets with equal keys hold equal arrays.
     memo:     intermediate results (moments, a decomposition) that several scorers share.
     """
 
@@ -84,6 +85,7 @@ class FeatureSet:
     image: Tensor | None = None
     general: Tensor | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    key: str = ""
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

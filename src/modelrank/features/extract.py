@@ -105,6 +105,7 @@ def extract(
         boxes=found.get("boxes"),
         image=found.get("image"),
         facts=facts,
+        key=key,
     )
 
 

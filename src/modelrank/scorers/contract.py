@@ -139,6 +139,7 @@ def subset(data: FeatureSet, rows: Tensor, features: Tensor | None = None) -> Fe
         logits=None if data.logits is None else data.logits[rows],
         boxes=None if data.boxes is None else data.boxes[rows],
         image=None if data.image is None else data.image[rows],
+        key="",
         memo={},
     )
 

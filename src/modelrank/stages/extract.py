@@ -15,6 +15,7 @@ from modelrank.data.images import ImageData
 from modelrank.features.extract import extract as extract_features
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
+from modelrank.keys import key
 from modelrank.stages.check import require
 from modelrank.stages.rows import finish, run_facts
 from modelrank.tracking import Tracker
@@ -48,7 +49,8 @@ def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, 
         try:
             features = features_of(cfg, model, data)
             if general:  # features of general-domain images, that PED rescales by
-                features = replace(features, general=features_of(cfg, model, general).features)
+                beside = features_of(cfg, model, general)
+                features = replace(features, general=beside.features, key=key([features.key, beside.key]))
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
             log.exception("%s: no features", model.name)
             features = error

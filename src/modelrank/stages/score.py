@@ -7,20 +7,23 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.ranking.order import rank
+from modelrank.scorers.contract import facts_of
 from modelrank.scorers.stability import Subscores
 from modelrank.stages import stability
 from modelrank.stages.extract import feature_sets
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
+from modelrank.stages.score_store import Scored, ScoreStore
 from modelrank.tracking import Tracker
 from modelrank.types import FeatureSet, Ranking, Score, ScorerNotApplicable
 
@@ -50,6 +53,7 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
     scorers = build.scorers(cfg)
     outcomes: dict[str, dict[str, Score | Exception]] = {name: {} for name in scorers}
     draws: dict[str, dict[str, Subscores]] = {name: {} for name in scorers}
+    store = ScoreStore(Path(cfg.paths.cache) / "scores")
     rows: list[dict[str, Any]] = []
     images: ImageData | None = None
     bar = tqdm(total=len(build.models(cfg)) * len(scorers), desc="scoring", unit="score", leave=False, delay=2)
@@ -57,18 +61,14 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
         if isinstance(features, FeatureSet):
             features = _with_facts(features, model.name, mean_rank_elsewhere)
         for name, scorer in scorers.items():
-            with warnings.catch_warnings(record=True) as said:
-                warnings.filterwarnings("always", category=UserWarning)
-                outcome = outcomes[name][model.name] = _outcome(scorer, features)
-            row = run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(outcome, features)
-            row["warning"] = "; ".join(str(one.message) for one in said)
-            row["interval_reason"] = ""
-            if isinstance(features, FeatureSet) and isinstance(outcome, Score):
-                drawn = stability.draw(cfg, model.name, scorer, features, main=name == next(iter(scorers)))
-                if isinstance(drawn, Subscores):
-                    draws[name][model.name] = drawn
-                else:
-                    row["interval_reason"] = drawn
+            found = _scored(cfg, store, model.name, scorer, features, main=name == next(iter(scorers)))
+            outcomes[name][model.name] = found.outcome
+            row = run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(found.outcome, features)
+            row |= {"warning": found.warning, "interval_reason": ""}
+            if isinstance(found.subscores, Subscores):
+                draws[name][model.name] = found.subscores
+            else:
+                row["interval_reason"] = found.subscores
             rows.append(row)
             bar.update()
     bar.close()
@@ -81,6 +81,34 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
         row["score_low"], row["score_high"] = interval
         row["protocol"] = cfg.protocol.name
     return ScoredHub(pd.DataFrame(rows), rankings, images, {name: s.first_is_best for name, s in stable.items()})
+
+
+def _scored(
+    cfg: DictConfig,
+    store: ScoreStore,
+    model: str,
+    scorer: Any,
+    features: FeatureSet | Exception,
+    *,
+    main: bool,
+) -> Scored:
+    """From the store where this scorer has seen these features; a scorer of the user's own is always computed."""
+    if isinstance(features, Exception):
+        return Scored(features, "", "")
+
+    def compute() -> Scored:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.filterwarnings("always", category=UserWarning)
+            outcome = _outcome(scorer, features)
+        drawn = stability.draw(cfg, model, scorer, features, main=main) if isinstance(outcome, Score) else ""
+        return Scored(outcome, "; ".join(str(one.message) for one in said), drawn)
+
+    if not features.key or not scorer.func.__module__.startswith("modelrank.scorers."):
+        return compute()
+    facts = {name: value for name, value in features.facts.items() if name in facts_of(scorer).needs}
+    content = {"features": features.key, "task": features.task, "facts": facts, "scorer": scorer}
+    content |= {"main": main, "stability": OmegaConf.to_container(cfg.stability) if cfg.stability else None}
+    return store.remembered(content, compute)
 
 
 def _scores(outcomes: Mapping[str, Score | Exception]) -> dict[str, Score]:
@@ -98,9 +126,7 @@ def _with_facts(features: FeatureSet, model: str, elsewhere: Mapping[str, float]
     return replace(features, facts={**features.facts, **known})
 
 
-def _outcome(scorer: Callable[[FeatureSet], Score], features: FeatureSet | Exception) -> Score | Exception:
-    if isinstance(features, Exception):
-        return features
+def _outcome(scorer: Callable[[FeatureSet], Score], features: FeatureSet) -> Score | Exception:
     try:
         return scorer(features)
     except ScorerNotApplicable as reason:

@@ -1,0 +1,69 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from modelrank.scorers.disco import disco
+from modelrank.scorers.stability import Subscores, subscores
+from modelrank.stages import score_store
+from modelrank.stages.score_store import Scored, ScoreStore
+from modelrank.types import FeatureSet, Score, ScorerNotApplicable
+
+
+@pytest.fixture
+def features():
+    generator = torch.Generator().manual_seed(0)
+    return FeatureSet(torch.randn(60, 20, generator=generator), torch.arange(60) % 3)
+
+
+def test_what_is_read_is_what_was_computed(tmp_path, features):
+    store, scorer = ScoreStore(tmp_path), partial(disco, groups=4)
+    scored = Scored(scorer(features), "careful", subscores(scorer, features, resamples=5))
+    content = {"features": "a", "scorer": scorer}
+    assert store.remembered(content, lambda: scored) is scored
+    again = ScoreStore(tmp_path).remembered(content, lambda: pytest.fail("computed again"))
+    assert isinstance(again.outcome, Score)
+    assert isinstance(again.subscores, Subscores)
+    assert (again.outcome.value, again.outcome.seconds) == (scored.outcome.value, scored.outcome.seconds)
+    assert again.warning == "careful"
+    assert again.outcome.parts.keys() == scored.outcome.parts.keys()
+    for name, part in scored.outcome.parts.items():
+        np.testing.assert_array_equal(again.outcome.parts[name], part)
+        assert isinstance(again.outcome.parts[name], type(part))
+    assert again.subscores.factor == scored.subscores.factor
+    assert [score.value for score in again.subscores.scores] == [score.value for score in scored.subscores.scores]
+
+
+def test_refusals_are_kept_and_errors_are_not(tmp_path):
+    store = ScoreStore(tmp_path)
+    refused = Scored(ScorerNotApplicable("no logits"), "", "no logits")
+    store.remembered("a", lambda: refused)
+    again = store.remembered("a", lambda: pytest.fail("computed again"))
+    assert isinstance(again.outcome, ScorerNotApplicable)
+    assert str(again.outcome) == "no logits"
+    store.remembered("b", lambda: Scored(ValueError("full disk"), "", ""))
+    assert store.remembered("b", lambda: refused) is refused
+
+
+def test_other_features_settings_or_code_have_other_scores(tmp_path, monkeypatch):
+    store, calls = ScoreStore(tmp_path), []
+
+    def value(content):
+        return store.remembered(content, lambda: (calls.append(1), Scored(Score(float(len(calls))), "", ""))[1])
+
+    base = {"features": "a", "scorer": partial(disco, groups=4), "stability": {"resamples": 5}}
+    contents = [base, base | {"features": "b"}, base | {"scorer": partial(disco, groups=5)}, base | {"stability": None}]
+    assert len({value(content).outcome.value for content in contents}) == 4
+    assert value(base).outcome.value == 1
+    monkeypatch.setattr(score_store, "code", lambda: "changed")
+    assert value(base).outcome.value == 5
+
+
+def test_a_damaged_file_is_computed_anew(tmp_path):
+    store = ScoreStore(tmp_path)
+    store.remembered("a", lambda: Scored(Score(1.0), "", ""))
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(path.read_text()[:-9])
+    assert store.remembered("a", lambda: Scored(Score(2.0), "", "")).outcome.value == 2
+    assert store.remembered("a", lambda: pytest.fail("computed again")).outcome.value == 2
