@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 from tests.data.making import noise
 from tests.data.making_detection import FORMATS, IMAGES, dataset, objects_of, voc, write_image, yolo
 
@@ -63,7 +64,8 @@ def test_useless_boxes_are_clipped_or_dropped_and_counted(tmp_path, name, caplog
     with caplog.at_level(logging.WARNING):
         data = dataset(name, FORMATS[name](tmp_path / "d", images)).load(tmp_path / "cache")
     assert objects_of(data)["odd"] == [("ant", 0, 0, 10, 10), ("cat", 8, 8, 16, 16)]
-    assert "1 wholly outside their image, 1 with a side under 1 pixel" in caplog.text
+    for words in ("1 boxes wholly outside their image", "1 boxes with a side under 1 pixel"):
+        assert f"left out: {words}" in caplog.text
 
 
 @every_format
@@ -95,6 +97,64 @@ def test_an_image_of_another_size_than_stated_is_refused(tmp_path, name):
     write_image(path, (10, 20))
     with pytest.raises(ModelRankError, match=r"b\.png has 20 x 40 pixels, but it has 10 x 20"):
         dataset(name, root).load(tmp_path / "cache")
+
+
+STORED = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180, 2: Image.Transpose.FLIP_LEFT_RIGHT}  # fmt: skip
+
+
+def lay_on_its_side(path, orientation):
+    """Store the picture as a camera does: turned, with the note that turns it back."""
+    note = Image.Exif()
+    note[ExifTags.Base.Orientation] = orientation
+    picture = Image.open(path).transpose(STORED[orientation])
+    picture.save(path, exif=note)
+    return picture.size
+
+
+@pytest.mark.parametrize("name", ["coco_folder", "voc_folder"])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("on", ["shown", "stored"])
+def test_boxes_follow_a_picture_that_is_turned_upright(tmp_path, name, orientation, on):
+    root = FORMATS[name](tmp_path / "d")
+    if on == "stored":  # annotate the stored picture: another data set of its own, whose picture is on its side
+        width, height = 40, 20
+        turned = []
+        for kind, left, top, right, bottom in EXPECTED["a"]:
+            canvas = Image.new("L", (width, height))
+            canvas.paste(255, (left, top, right, bottom))
+            turned.append((kind, *canvas.transpose(STORED[orientation]).getbbox()))
+        images = [("train", "a", (height, width), turned), *IMAGES[1:]]
+        upright = {path.stem: path.read_bytes() for path in root.rglob("*.png")}
+        root = FORMATS[name](tmp_path / "e", images)
+        (path,) = root.rglob("a.png")
+        path.write_bytes(upright["a"])
+    (path,) = root.rglob("a.png")
+    pixels = np.asarray(Image.open(path))
+    lay_on_its_side(path, orientation)
+    data = dataset(name, root).load(tmp_path / "cache")
+    assert objects_of(data)["a"] == EXPECTED["a"]
+    np.testing.assert_array_equal(np.asarray(data.splits["train"][0][0]), pixels)
+
+
+@pytest.mark.parametrize("name", ["coco_folder", "voc_folder"])
+@pytest.mark.parametrize("orientation", [2, 3])
+def test_boxes_of_a_turned_picture_of_the_same_size_are_refused(tmp_path, name, orientation):
+    root = FORMATS[name](tmp_path / "d")
+    (path,) = root.rglob("a.png")
+    lay_on_its_side(path, orientation)
+    with pytest.raises(ModelRankError, match=rf"a\.png holds an EXIF note to turn it \(orientation {orientation}\)"):
+        dataset(name, root).load(tmp_path / "cache")
+
+
+@every_format
+def test_the_same_picture_in_two_splits_is_said(tmp_path, name, caplog):
+    root = FORMATS[name](tmp_path / "d")
+    (one,), (other,) = root.rglob("a.png"), root.rglob("f.png")
+    other.write_bytes(one.read_bytes())
+    data = dataset(name, root).load(tmp_path / "cache")
+    assert "1 pictures are in several splits" in caplog.text
+    assert any("a.png = " in note for note in data.notes)
 
 
 @pytest.mark.parametrize(("name", "make"), [("voc_folder", voc), ("yolo_folder", yolo)])

@@ -9,8 +9,9 @@ from tests.data.making import noise
 from torchvision.transforms import v2
 
 from modelrank.data import boxes as formats
-from modelrank.data.images import ImageData, ImageSplit, TransformedImages, image_size
+from modelrank.data.images import ImageData, ImageSplit, TransformedImages
 from modelrank.data.module import ImageDataModule
+from modelrank.data.pixels import image_size
 from modelrank.data.spec import fingerprint
 from modelrank.types import Boxes, ModelRankError
 

@@ -1,9 +1,12 @@
 import logging
+import os
+import shutil
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from PIL import Image
 from tests.data.making import image_folder, noise, png
 from tests.data.test_package import CONF
 
@@ -102,13 +105,186 @@ def test_no_classes_no_folder(tmp_path):
             spec.load(tmp_path)
 
 
-def test_unknown_split_or_class(tmp_path):
-    root = tmp_path / "images"
-    image_folder(root / "train", {"a": 10, "b": 10})
-    image_folder(root / "validation", {"a": 3})
-    with pytest.raises(ModelRankError, match="validation"):
+@pytest.mark.parametrize(("names", "splits"), [
+    (("Training", "Testing"), ("train", "test")),
+    (("train", "valid", "test"), ("train", "val", "test")),
+    (("train2017", "val2017"), ("train", "val")),
+    (("TrainSet", "validation_set"), ("train", "val")),
+    (("train_images", "eval"), ("train", "test")),
+])  # fmt: skip
+def test_splits_as_exports_call_them(tmp_path, names, splits):
+    for seed, name in enumerate(names):
+        image_folder(tmp_path / "i" / name, {"a": 10, "b": 10}, seed=50 * seed)
+    data = folder(tmp_path / "i").load(tmp_path / "cache")
+    assert data.classes == ("a", "b")
+    for name, split in zip(names, splits, strict=True):
+        assert all(each.startswith(f"{name}/") for each in data.splits[split].ids)
+
+
+@pytest.mark.parametrize(("made", "message"), [
+    ({"train": "ab", "validation": "ab", "valid": "ab"}, "train/, valid/, validation/ and also"),
+    ({"train": "ab", "other": "ab"}, r"train/ and also \['other'\]"),
+    ({"test": "ab", "val": "ab"}, "name its splits"),
+    ({"learn": "ab", "check": "ab"}, r"all hold \['a', 'b'\].*copies\.folder\.splits"),
+    ({"photos": "ab"}, "holds one folder, photos; if the classes are in it, give dataset.root="),
+    ({"train": "ab", "val": "z"}, r"the classes \['z'\] are not among those of train"),
+])  # fmt: skip
+def test_layouts_that_can_be_read_in_two_ways_are_refused(tmp_path, made, message):
+    for seed, (name, classes) in enumerate(made.items()):
+        image_folder(tmp_path / "i" / name, dict.fromkeys(classes, 4), seed=50 * seed)
+    with pytest.raises(ModelRankError, match=message):
+        folder(tmp_path / "i").load(tmp_path)
+
+
+def test_splits_without_class_folders_are_refused(tmp_path):
+    with pytest.raises(ModelRankError, match=r"\['Test', 'Train'\] look like splits but hold no class folders"):
+        folder(image_folder(tmp_path / "i", {"Train": 4, "Test": 4})).load(tmp_path)
+
+
+def test_splits_may_be_named_or_denied(tmp_path):
+    for seed, name in enumerate(("learn", "check")):
+        image_folder(tmp_path / "i" / name, {"a": 10, "b": 10}, seed=50 * seed)
+    key = "copies.folder.splits"
+    data = changed(tmp_path / "i", **{key: {"train": "learn", "test": "check"}}).load(tmp_path)
+    assert (data.classes, len(data.splits["test"])) == (("a", "b"), 20)
+    assert changed(tmp_path / "i", **{key: {}}).load(tmp_path).classes == ("check", "learn")
+    with pytest.raises(ModelRankError, match=r"there is no folder .*nowhere"):
+        changed(tmp_path / "i", **{key: {"train": "nowhere"}}).load(tmp_path)
+    with pytest.raises(ModelRankError, match="give train"):
+        changed(tmp_path / "i", **{key: {"test": "check"}}).load(tmp_path)
+
+
+def changed(root, **changes):
+    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / "folder.yaml")})
+    config.dataset.root = str(root)
+    for key, value in changes.items():
+        OmegaConf.update(config, f"dataset.{key}", value, force_add=True, merge=False)
+    return instantiate(config.dataset)
+
+
+def every_id(data):
+    return sorted(name for split in data.splits.values() for name in split.ids)
+
+
+def test_copies_that_programs_make_are_left_out_and_counted(tmp_path, caplog):
+    root = image_folder(tmp_path / "images", {"a": 10, "b": 10})
+    plain = folder(root).load(tmp_path / "cache")
+    image = png(noise(12, 16, 3, seed=77))
+    for name in ("a/.ipynb_checkpoints/000-checkpoint.png", "a/._000.png", "b/@eaDir/thumb.png", "__MACOSX/a/._x.png",
+                 ".git/x.png", "Thumbs/a.png"):  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(image)
+    (root / "a/Thumbs.db").write_bytes(b"x")
+    (root / "a/notes").write_text("not an image")
+    data = folder(root).load(tmp_path / "cache")
+    assert every_id(data) == every_id(plain)
+    assert data.fingerprint == plain.fingerprint
+    notes = " ".join(data.notes)
+    assert "left out: 3 hidden files and copies that programs made (a/._000.png, " in notes
+    assert "left out: 1 files that are no images (.db) (a/Thumbs.db)" in notes
+    assert "files that are no images (no suffix) (a/notes)" in notes
+    assert all(note in caplog.text for note in data.notes)
+
+
+def test_images_by_their_content_whatever_they_are_called(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    for number, name in enumerate(("x.jfif", "x.JPEG", "x.bmp", "x.gif", "x.tiff", "noname", "x.dat", "x.avif")):
+        (root / "a" / name).write_bytes(png(noise(12, 16, 3, seed=100 + number)))
+    assert len(every_id(folder(root).load(tmp_path))) == 16
+
+
+def test_a_format_that_is_not_read_is_refused_unless_it_has_a_twin(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    (root / "a/000.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    data = folder(root).load(tmp_path)
+    assert len(every_id(data)) == 8
+    assert any("with a twin of the same name that is (a/000.HEIC)" in note for note in data.notes)
+    (root / "a/photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(ModelRankError, match=r"a/photo\.heic \(no image format that is read here\)"):
         folder(root).load(tmp_path)
-    (root / "validation").rename(root / "val")
-    image_folder(root / "val", {"z": 3})
-    with pytest.raises(ModelRankError, match=r"\['z'\]"):
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    image_folder(tmp_path / "else", {"a": 3}, seed=40)
+    (root / "a/more").symlink_to(tmp_path / "else/a")
+    (root / "b/loop").symlink_to(root / "b")
+    data = folder(root).load(tmp_path)
+    assert len(every_id(data)) == 11
+    assert "a/more/000.png" in every_id(data)
+    assert any("links to folders that were looked into already (b/loop)" in note for note in data.notes)
+    assert any("3 images lie deeper in the folder of their class" in note for note in data.notes)
+
+
+def test_a_broken_link_is_named(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    (root / "a/gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ModelRankError, match=r"a/gone\.png \(.*No such file"):
+        folder(root).load(tmp_path)
+
+
+def test_names_that_are_no_utf8_work_and_are_shown(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    (root / "a/000.png").rename(root / os.fsdecode(b"a/na\xefve.png"))
+    (root / "b").rename(root / os.fsdecode(b"b\xff"))
+    data = folder(root).load(tmp_path)
+    assert r"a/na\xefve.png" in every_id(data)
+    assert data.classes == ("a", r"b\xff")
+    assert len(data.fingerprint) == 64
+    data.splits["train"][0]
+
+
+def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
+    root = tmp_path / "images"
+    for seed, name in enumerate(("train", "val", "test")):
+        image_folder(root / name, {"a": 4, "b": 4}, seed=50 * seed)
+    same = (root / "train/a/000.png").read_bytes()
+    (root / "test/a/copy.png").write_bytes(same)
+    other = (root / "train/a/001.png").read_bytes()
+    (root / "train/b/copy.png").write_bytes(other)
+    (root / "val/b/copy.png").write_bytes((root / "val/b/000.png").read_bytes())
+    data = folder(root).load(tmp_path / "cache")
+    assert "1 pictures are in several splits" in caplog.text
+    assert "(train/a/000.png = test/a/copy.png)" in caplog.text
+    assert "1 pictures are in several classes, so their labels contradict each other (train/a/001.png = " in caplog.text
+    assert "1 pictures are several times in one class (val/b/000.png = val/b/copy.png)" in caplog.text
+    assert len(data.notes) == 3
+
+
+def test_pictures_that_use_few_of_16_bits_are_refused(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    Image.fromarray(noise(12, 16).astype(np.uint16) * 16).save(root / "a/deep.png")
+    with pytest.raises(ModelRankError, match=r"1 images store 16 bits a number but use 6\.2% .*a/deep\.png"):
+        folder(root).load(tmp_path)
+
+
+def test_identity_is_that_of_names_and_content(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    before = folder(root).load(tmp_path / "cache").fingerprint
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, copy_function=shutil.copyfile)  # other times
+    assert folder(copy).load(tmp_path / "other").fingerprint == before
+    (copy / "a/000.png").rename(copy / "a/zzz.png")
+    assert folder(copy).load(tmp_path / "other").fingerprint != before
+
+
+def test_a_changed_byte_is_seen_though_size_and_time_are_as_before(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    before = folder(root).load(tmp_path / "cache").fingerprint
+    path = root / "a/000.png"
+    stat, content = path.stat(), bytearray(png(noise(12, 16, 3, seed=5)))
+    path.write_bytes(content[: stat.st_size].ljust(stat.st_size, b"\0"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert folder(root).load(tmp_path / "cache").fingerprint != before
+
+
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+
+    def closed(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(root), "iterdir", closed)
+    with pytest.raises(ModelRankError, match=r"images cannot be read: Permission denied"):
         folder(root).load(tmp_path)

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tests.data.making import noise, png
+from tests.data.making import noise
 
-from modelrank.data.images import ImageSplit, TransformedImages, as_rgb
-from modelrank.types import ModelRankError
+from modelrank.data.images import ImageSplit, TransformedImages
 
 
 def tensor(image):
@@ -17,26 +15,6 @@ def split():
     return ImageSplit(
         noise(6, 8, 8), np.array([0, 1, 2, 0, 1, 2]), [f"i{i}" for i in range(6)], groups=np.arange(6) // 2
     )
-
-
-def test_transparency_becomes_white():
-    rgba = np.zeros((4, 4, 4), np.uint8)
-    rgba[:2, :, 3] = 255
-    pixels = np.asarray(as_rgb(Image.fromarray(rgba)))
-    assert pixels[:2].max() == 0
-    assert pixels[2:].min() == 255
-
-
-def test_sixteen_bit_grey_keeps_its_contrast():
-    pixels = np.asarray(as_rgb(Image.fromarray(np.array([[0, 32768, 65535]], np.uint16))))
-    assert pixels[0, :, 0].tolist() == [0, 128, 255]
-
-
-def test_unreadable_file_is_named(tmp_path):
-    whole = png(noise(64, 64, 3))
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelRankError, match=r"cut\.png"):
-        as_rgb(tmp_path / "cut.png")
 
 
 def test_item_is_rgb_and_an_integer(split):

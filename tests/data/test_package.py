@@ -15,8 +15,8 @@ from tests.data.making import cifar10_tgz, deb, idx, mnist_members, noise, packe
 
 from modelrank.data import readers
 from modelrank.data.copies import Places
-from modelrank.data.images import as_rgb
 from modelrank.data.package import PackageCopy
+from modelrank.data.pixels import as_rgb
 from modelrank.data.rotated import turned
 from modelrank.types import MissingAsset, ModelRankError
 

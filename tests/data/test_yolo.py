@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from PIL import ExifTags, Image
 from tests.data.making_detection import IMAGES, dataset, objects_of, yolo
@@ -45,7 +46,8 @@ def test_an_empty_label_file_and_empty_lines(tmp_path):
     ("-1 0.5 0.5 0.1 0.1", r"class -1"),
     ("0.5 0.5 0.5 0.1 0.1", r"class 0\.5"),
     ("0 0.5 0.5 0.1", r"5 finite numbers"),
-    ("0 0.1 0.1 0.2 0.2 0.3 0.1", r"5 finite numbers"),
+    ("0 0.1 0.1 0.2 0.2 0.9", r"5 finite numbers"),
+    ("0 0.1 0.1 0.2 0.2 0.3 nan", r"7 finite numbers"),
     ("0 0.5 nan 0.1 0.1", r"5 finite numbers"),
     ("ant 0.5 0.5 0.1 0.1", r"5 numbers"),
 ])  # fmt: skip
@@ -58,12 +60,15 @@ def test_wrong_lines_are_refused_with_file_and_number(tmp_path, line, message):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("train: images/train\n", "'names' must list"),
-    ("train: images/train\nnames: [ant, ant]\n", "each once"),
+    ("train: images/train\nnames: [ant, ant]\n", "'ant' twice"),
     ("train: images/train\nnames: {0: ant, 2: bee}\n", "not 0, 1, 2"),
     ("val: images/val\nnames: [ant, bee, cat]\n", "no folder of train images"),
     ("train: images/none\nnames: [ant, bee, cat]\n", "'images/none' of the train images is not there"),
-    ("train: labels/train\nnames: [ant, bee, cat]\n", "no part 'images'"),
-    ("train: [images/train]\nnames: [ant, bee, cat]\n", "not one folder"),
+    ("train: 3\nnames: [ant, bee, cat]\n", "give a folder, a text file"),
+    ("train: /etc\nnames: [ant, bee, cat]\n", "names '/etc', outside"),
+    ("train: ../../..\nnames: [ant, bee, cat]\n", "outside"),
+    ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\ntrain: images/train\n", "'names' must list"),
+    ("names: " + "[" * 5000, "cannot be read as YAML"),
     ("just words", "must have 'names'"),
     ("train: [", "cannot be read as YAML"),
     ("!!python/object/apply:os.getcwd []", "cannot be read as YAML"),
@@ -73,6 +78,54 @@ def test_a_wrong_data_yaml_is_refused(tmp_path, text, message):
     (root / "data.yaml").write_text(text)
     with pytest.raises(ModelRankError, match=rf"data\.yaml.*{message}"):
         load(root, tmp_path / "cache")
+
+
+def test_polygons_tabs_and_the_mark_of_windows_are_read(tmp_path):
+    root = yolo(tmp_path / "d")
+    plain = objects_of(load(root, tmp_path / "cache"))
+    path = root / "labels/train/a.txt"  # bee over all of 40 x 20, cat from 10, 4 to 14, 12
+    path.write_bytes(b"\xef\xbb\xbf1\t0.5\t0.5\t1\t1\r\n2 0.25 0.2 0.35 0.2 0.35 0.6 0.25 0.6\r\n")
+    found = objects_of(load(root, tmp_path / "cache"))
+    assert [kind for kind, *_ in found["a"]] == [kind for kind, *_ in plain["a"]]
+    np.testing.assert_allclose([box for _, *box in found["a"]], [box for _, *box in plain["a"]], atol=1e-5)
+
+
+@pytest.mark.parametrize(("train", "listed"), [
+    ("train.txt", "./images/train/{}.png"),
+    ("data/train.txt", "data/images/train/{}.png"),
+    ("lists/train.txt", "../images/train/{}.png"),
+    ("[images/train]", ""),
+])  # fmt: skip
+def test_images_may_be_named_by_a_list(tmp_path, train, listed):
+    root = yolo(tmp_path / "d")
+    plain = load(root, tmp_path / "cache")
+    if listed:
+        file = root / train.removeprefix("data/")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("".join(f"{listed.format(name)}\n" for name in "abcd"))
+    text = (root / "data.yaml").read_text().replace("train: images/train", f"train: {train}")
+    (root / "data.yaml").write_text(text)
+    data = load(root, tmp_path / "cache")
+    assert objects_of(data) == objects_of(plain)
+    assert data.splits["train"].ids == plain.splits["train"].ids
+
+
+def test_an_image_of_a_list_that_is_not_there_is_named_with_its_line(tmp_path):
+    root = yolo(tmp_path / "d")
+    (root / "train.txt").write_text("images/train/a.png\nimages/train/z.png\n")
+    (root / "data.yaml").write_text("train: train.txt\nnames: [ant, bee, cat]\n")
+    with pytest.raises(ModelRankError, match=r"train\.txt, line 2: the image images/train/z\.png is not there"):
+        load(root, tmp_path / "cache")
+
+
+def test_labels_beside_images_where_no_folder_is_called_images(tmp_path):
+    root = yolo(tmp_path / "d")
+    plain = objects_of(load(root, tmp_path / "cache"))
+    (root / "images").rename(root / "all")
+    for path in (root / "labels").rglob("*.txt"):
+        path.rename(root / "all" / path.relative_to(root / "labels"))
+    (root / "data.yaml").write_text("train: all/train\nval: all/val\ntest: all/test\nnames: [ant, bee, cat]\n")
+    assert objects_of(load(root, tmp_path / "cache")) == plain
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

@@ -52,7 +52,7 @@ def test_names_are_text_not_tags(make_report):
     report = dataclasses.replace(
         report,
         context=dict.fromkeys(("source", "versions", "config", "command", "commit"), bad)
-        | {"licences": {bad: bad}, "scored": [bad], "n": 10},
+        | {"licences": {bad: bad}, "scored": [bad], "n": 10, "notes": [bad]},
         truth=dataclasses.replace(report.truth, source=bad, protocol=bad),
     )
     text = page.page(report, {})

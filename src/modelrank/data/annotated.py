@@ -4,8 +4,9 @@
 - Images without objects are kept: background for training, no row for the scorers.
 - Boxes are clipped to their image. Those wholly outside it, or with a side under 1 pixel, are dropped, and counted in
   a warning. Numbers that are not finite, and unknown classes, are refused with the name of the file.
-- An image with an EXIF note to turn it is refused where the annotations do not state its size: some tools count boxes
-  on the turned image, some on the stored one.
+- Images are turned upright by their EXIF note. Some tools count boxes on the turned image, some on the stored one; the
+  size that the annotations state tells which, and boxes on the stored one are turned too. Where no size is stated, or
+  it is the same either way (upside down, mirrored, square), the image is refused.
 - Crowds of COCO and 'difficult' objects of VOC are left out everywhere, also when mAP is measured: a detector that
   finds one is charged with a false alarm (the benchmarks' own evaluations look away), all models alike.
 """
@@ -22,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from modelrank.data.boxes import cleaned, object_array
+from modelrank.data.boxes import cleaned, object_array, turned_upright
 from modelrank.data.copies import Contents, Places
-from modelrank.data.folder import usable
-from modelrank.data.images import ImageSplit, image_size, orientation
-from modelrank.keys import key
+from modelrank.data.files import checked, identity, repeated
+from modelrank.data.images import ImageSplit
+from modelrank.data.pixels import image_size, opened, orientation, shown
+from modelrank.keys import digest
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ def contents(
     *,
     kind: str,
     settings: Any = None,
+    notes: Sequence[str] = (),
 ) -> Contents:
     """The data set of a folder, by the rules above; `settings` of the reader are part of its identity.
 
@@ -71,32 +74,44 @@ def contents(
                 raise ModelRankError(f"{each.source} lists the image {each.image}, which is not there")
             if (other := seen.setdefault(each.image, name)) != name:
                 raise ModelRankError(f"{each.image} is in the splits {other!r} and {name!r}; it must be in one only")
-    annotations = {each.source for listed in splits.values() for each in listed}
-    stats = [(path, path.stat()) for path in [*seen, *sorted(annotations)]]
-    listing = [[_relative(path, root), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    identity = key([kind, settings, listing])
-    good = usable(list(seen), places, identity)
+    found = checked(list(seen), places)
+    annotations = sorted({each.source for listed in splits.values() for each in listed})
     counts: Counter[str] = Counter()
     made = {}
     for name, listed in splits.items():
-        images = [each for each in listed if each.image in good]
+        images = [each for each in listed if each.image in found]
         targets = []
         for each in images:
             boxes, dropped = _boxes(each)
             targets.append(boxes)
             counts += dropped
         paths = [each.image for each in images]
-        made[name] = ImageSplit(paths, object_array(targets), [_relative(path, root) for path in paths])
-    _tell(counts, root)
-    return Contents(made, tuple(classes), f"the user's own {kind} folder {root}", identity)
+        made[name] = ImageSplit(paths, object_array(targets), [shown(path, root) for path in paths])
+    paths = {name: split.images for name, split in made.items()}
+    return Contents(
+        made,
+        tuple(classes),
+        f"the user's own {kind} folder {shown(root)}",
+        identity(found, root, kind, settings, [[shown(path, root), digest(path)] for path in annotations]),
+        (*notes, *_dropped(counts), *repeated(paths, found, root, lambda path: None)),
+    )
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a text file; ModelRankError names one that cannot be read."""
+    """The lines of a text file, with or without Windows' byte-order mark; ModelRankError names one that is no text."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ModelRankError(f"{path} cannot be read as text: {error}") from error
+
+
+def around(points: Sequence[Any], what: str) -> list[float]:
+    """(left, top, right, bottom) of a polygon x, y, x, y, ...; ModelRankError begins with `what`."""
+    numbers = np.array(finite(points, len(points), what))
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ModelRankError(f"{what}: {len(numbers)} numbers are no polygon")
+    x, y = numbers[::2], numbers[1::2]
+    return [float(x.min()), float(y.min()), float(x.max()), float(y.max())]
 
 
 def finite(values: Any, count: int, what: str) -> list[float]:
@@ -112,28 +127,30 @@ def finite(values: Any, count: int, what: str) -> list[float]:
 
 def _boxes(each: Annotated) -> tuple[Any, Counter[str]]:
     size = image_size(each.image)
-    if each.size is None and (turned := orientation(each.image)) != 1:
+    with opened(each.image) as image:
+        stored, turned = image.size, orientation(image)
+    corners = each.corners(size) if callable(each.corners) else each.corners
+    if turned != 1 and (each.size is None or stored == size):
         raise ModelRankError(
-            f"{each.image} holds an EXIF note to turn it (orientation {turned}), and {each.source} does not say for "
-            "which width and height its boxes are; save the image upright, without the note"
+            f"{each.image} holds an EXIF note to turn it (orientation {turned}), and {each.source} does not tell "
+            "whether its boxes are of the image as it is stored or as it is shown; save the image upright, without "
+            "the note"
         )
-    if each.size is not None and each.size != size:
+    if turned != 1 and each.size == stored:
+        corners = turned_upright(corners, stored, turned)
+    elif each.size is not None and each.size != size:
         raise ModelRankError(
             f"{each.source} says that {each.image.name} has {each.size[0]} x {each.size[1]} pixels, but it has "
             f"{size[0]} x {size[1]}; its boxes would be wrong"
         )
-    corners = each.corners(size) if callable(each.corners) else each.corners
     boxes, dropped = cleaned(corners, np.asarray(each.labels, np.int64), size)
     return boxes, dropped + Counter({"by rule": each.left_out})
 
 
-def _tell(counts: Counter[str], root: Path) -> None:
-    kinds = {"wholly outside their image": counts["outside"], "with a side under 1 pixel": counts["degenerate"]}
-    if words := [f"{number} {kind}" for kind, number in kinds.items() if number]:
-        log.warning("%s: dropped boxes: %s", root, ", ".join(words))
-    if counts["by rule"]:
-        log.info("%s: %d crowds or difficult objects are left out", root, counts["by rule"])
-
-
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+def _dropped(counts: Counter[str]) -> list[str]:
+    kinds = {
+        "boxes wholly outside their image": counts["outside"],
+        "boxes with a side under 1 pixel": counts["degenerate"],
+        "crowds or difficult objects": counts["by rule"],
+    }
+    return [f"left out: {number} {kind}" for kind, number in kinds.items() if number]

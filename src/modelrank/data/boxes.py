@@ -1,7 +1,6 @@
 """Boxes of objects: formats, rules for those that are not usable, rows for scorers, transforms and batches.
 
-Everywhere inside, a box is (left, top, right, bottom) in pixels of its image: see `modelrank.types.Boxes`. Images are
-taken as their files store them: an EXIF note 'turn me' is not obeyed, and refused where it makes boxes ambiguous.
+Everywhere inside, a box is (left, top, right, bottom) in pixels of its image, upright: see `modelrank.types.Boxes`.
 """
 
 from __future__ import annotations
@@ -54,6 +53,19 @@ def normalised(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The inverse of `from_normalised`."""
     shares = corners / np.tile(size, 2)
     return np.concatenate([(shares[:, :2] + shares[:, 2:]) / 2, shares[:, 2:] - shares[:, :2]], axis=1)
+
+
+def turned_upright(corners: np.ndarray, size: tuple[int, int], orientation: int) -> np.ndarray:
+    """n x 4 corners on an image stored as (width, height), on the image that EXIF's orientation 5 to 8 makes of it.
+
+    All four lay the picture on its side: 5 mirrors along the diagonal, 6 and 8 turn right and left, 7 mirrors along the
+    other diagonal.
+    """
+    width, height = size
+    left, top, right, bottom = corners.T
+    across = (height - bottom, height - top) if orientation in (6, 7) else (top, bottom)
+    down = (width - right, width - left) if orientation in (7, 8) else (left, right)
+    return np.stack([across[0], down[0], across[1], down[1]], 1)
 
 
 def cleaned(corners: np.ndarray, labels: np.ndarray, size: tuple[int, int]) -> tuple[Boxes, Counter[str]]:

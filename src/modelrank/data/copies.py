@@ -30,13 +30,15 @@ class Contents:
     """A data set as its copy has it, before any drawing: 'train', and 'val' / 'test' where the set defines them.
 
     source:   the copy in words.
-    identity: identity of the copy's content (SHA-256 of a package; of paths, sizes and times of files).
+    identity: identity of the copy's content (SHA-256 of a package, or of the user's files and their names).
+    notes:    what was left out and why, and what looks wrong (the same picture in train and test), in words.
     """
 
     splits: Mapping[str, ImageSplit]
     classes: tuple[str, ...]
     source: str
     identity: str
+    notes: tuple[str, ...] = ()
 
 
 class ImageCopy(Protocol):

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from tqdm import tqdm
 
 from modelrank.data.copies import Contents, Places
+from modelrank.data.files import LeftOut, checked, folders, identity, images_below, repeated
 from modelrank.data.images import ImageSplit
-from modelrank.keys import key
+from modelrank.data.pixels import shown
 from modelrank.types import MissingAsset, ModelRankError
 
-log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
+# What exports call them, apart from case, digits, and words like set: Training, val2017, test_images.
+NAMES = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), "test"),
+}
+OPTION = "dataset.copies.folder.splits"
 
 
 @dataclass(frozen=True)
 class FolderCopy:
     """ROOT/CLASS/*.jpg, or ROOT/{train,val,test}/CLASS/*.jpg where `train` must be there and val or test may be.
 
-    Classes are the sub-folders of train, sorted by name; images may lie deeper inside them. Files without an image's
-    suffix and hidden folders are ignored. Every image is decoded once to find unreadable ones; the verdict is kept in
-    the cache for as long as no path, size or modification time changes (these are the identity of the content).
+    splits: folder of each split, where they are called otherwise than Train, training, valid, val2017 and the like;
+            {} says that all folders are classes, whatever they are called. None = by their names.
+
+    Classes are the sub-folders of train, sorted by name; images may lie deeper inside them, links are followed. Hidden
+    files and files that are no images are left out, and what is left out is counted in the notes of the contents. A
+    layout that can be read in two ways is refused. See `files` for what counts as an image and how each is checked.
     """
 
+    splits: Mapping[str, str] | None = None
     user_files: bool = True
 
     def present(self, places: Places) -> Path | None:
-        return places.own if places.own.is_dir() and _folders(places.own) else None
+        return places.own if places.own.is_dir() and folders(places.own) else None
 
     def origin(self, places: Places) -> None:
         return None
@@ -47,92 +53,112 @@ class FolderCopy:
         raise MissingAsset(self.wanted(places))
 
     def read(self, places: Places) -> Contents:
-        root = places.own
-        top = _folders(root)
-        parts = (
-            {root / name: name for name in SPLITS if root / name in top} if root / "train" in top else {root: "train"}
-        )
-        if root / "train" in top and (others := [path.name for path in top if path not in parts]):
-            raise ModelRankError(f"{root} has train/ and also {others}: name its splits train, val and test")
-        classes = tuple(path.name for path in _folders(next(part for part, name in parts.items() if name == "train")))
+        root, left_out = places.own, LeftOut()
+        parts = self._parts(root, left_out)
+        classes = tuple(path.name for path in folders(parts["train"]))
         if not classes:
-            raise ModelRankError(f"{root}: no class folders; put the images of each class into a folder of its own")
-        files = {name: _class_files(part, classes) for part, name in parts.items()}
-        stats = [(path, path.stat()) for split in files.values() for path, _ in split]
-        listing = [[str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-        identity = key(listing)
-        readable = usable([path for path, _ in stats], places, identity)
-        splits = {}
+            raise ModelRankError(
+                f"{shown(root)}: no class folders; put the images of each class into a folder of its own"
+            )
+        files = {name: _class_files(part, classes, left_out) for name, part in parts.items()}
+        found = checked([path for listed in files.values() for path, _ in listed], places)
+        splits, kinds = {}, {}
         for name, listed in files.items():
-            good = [(path, label) for path, label in listed if path in readable]
+            good = [(path, label) for path, label in listed if path in found]
             labels = np.array([label for _, label in good], np.int64)
             if gone := {label for _, label in listed} - set(labels.tolist()):
-                raise ModelRankError(f"{root}: no readable image of {[classes[c] for c in sorted(gone)]} in {name}")
-            splits[name] = ImageSplit(
-                [path for path, _ in good], labels, [str(path.relative_to(root)) for path, _ in good]
+                raise ModelRankError(
+                    f"{shown(root)}: no readable image of {[shown(Path(classes[c])) for c in sorted(gone)]} in {name}"
+                )
+            splits[name] = ImageSplit([path for path, _ in good], labels, [shown(path, root) for path, _ in good])
+            kinds.update(good)
+        nested = [path for path in found if path.parent.parent not in parts.values()]
+        deeper = [
+            f"{len(nested)} images lie deeper in the folder of their class, for example {shown(path, root)}"
+            for path in nested[:1]
+        ]
+        paths = {name: split.images for name, split in splits.items()}
+        return Contents(
+            splits,
+            tuple(shown(Path(name)) for name in classes),
+            f"the user's own folder {shown(root)}",
+            identity(found, root, [shown(path, root) for path in parts.values()]),
+            (*left_out.notes(root), *deeper, *repeated(paths, found, root, kinds.__getitem__)),
+        )
+
+    def _parts(self, root: Path, left_out: LeftOut) -> dict[str, Path]:
+        """split -> folder that holds the class folders."""
+        if self.splits:
+            if "train" not in self.splits or not set(self.splits) <= set(SPLITS):
+                raise ModelRankError(f"{OPTION}={dict(self.splits)}: give train, and perhaps val and test, or {{}}")
+            given = {name: root / folder for name, folder in self.splits.items()}
+            if absent := [shown(path) for path in given.values() if not path.is_dir()]:
+                raise ModelRankError(f"{OPTION}: there is no folder {absent[0]}")
+            return given
+        top = folders(root)
+        left_out.add("images that are in the folder of no class", *_direct(root))
+        if self.splits is not None:
+            return {"train": root}
+        named = {path: split for path in top if (split := _split(path.name)) and folders(path)}
+        if not named:
+            _refuse_unclear(root, top)
+            return {"train": root}
+        others = [path for path in top if path not in named and images_below(path, LeftOut())]
+        parts = {split: path for path, split in named.items()}
+        if others or len(parts) < len(named) or "train" not in parts:
+            raise ModelRankError(
+                f"{shown(root)} has {', '.join(f'{shown(path, root)}/' for path in named)} and also "
+                f"{[shown(path, root) for path in others]}: name its splits train, val and test, or name them with "
+                f"{OPTION}='{{train: FOLDER, test: FOLDER}}', or with {OPTION}={{}} if all of them are classes"
             )
-        return Contents(splits, classes, f"the user's own folder {root}", identity)
+        left_out.add("folders without images", *(path for path in top if path not in named))
+        left_out.add("images that are in the folder of no class", *(each for part in named for each in _direct(part)))
+        return {name: parts[name] for name in SPLITS if name in parts}
 
 
-def _folders(root: Path) -> list[Path]:
-    """Sub-folders of `root` by name; hidden ones (and archivers' `__MACOSX`) are no classes."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+def _split(name: str) -> str | None:
+    """The split that a folder of this name holds, if it is called like one."""
+    words = re.sub(r"(set|data|images?|folder|[\d\W_]+)", "", name.casefold())
+    return NAMES.get(words)
 
 
-def _class_files(part: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+def _direct(folder: Path) -> list[Path]:
+    """Images that lie in the folder itself."""
+    return images_below(folder, LeftOut(), deep=False)
+
+
+def _refuse_unclear(root: Path, top: list[Path]) -> None:
+    """Class folders that look like splits, or like one folder too many."""
+    inner = [{path.name for path in folders(each)} for each in top]
+    names, common = [shown(path, root) for path in top], set.intersection(*inner) if inner else set()
+    if len(top) == 1 and inner[0]:
+        raise ModelRankError(
+            f"{shown(root)} holds one folder, {names[0]}; if the classes are in it, give dataset.root={shown(top[0])}"
+        )
+    if len(top) > 1 and all(_split(path.name) for path in top):
+        raise ModelRankError(
+            f"{shown(root)}: {names} look like splits but hold no class folders; put the images of each class into a "
+            f"folder of its own, or say with {OPTION}={{}} that these are the classes"
+        )
+    if len(common) > 1 and not any(_direct(path) for path in top):
+        raise ModelRankError(
+            f"{shown(root)}: the folders {names[:5]} all hold {sorted(common)[:5]}. If the outer ones are splits, name "
+            f"them with {OPTION}='{{train: FOLDER, test: FOLDER}}'; if the inner ones are, put them above the classes; "
+            f"if the outer ones are the classes, say so with {OPTION}={{}}"
+        )
+
+
+def _class_files(part: Path, classes: tuple[str, ...], left_out: LeftOut) -> list[tuple[Path, int]]:
     """(path, class) of every image, by class and path; every class folder that is there must hold an image."""
-    if unknown := [path.name for path in _folders(part) if path.name not in classes]:
-        raise ModelRankError(f"{part}: the classes {unknown} are not among those of train, {list(classes)}")
+    if unknown := [shown(path, part) for path in folders(part) if path.name not in classes]:
+        known = [shown(Path(name)) for name in classes]
+        raise ModelRankError(f"{shown(part)}: the classes {unknown} are not among those of train, {known}")
     listed = []
     for label, name in enumerate(classes):
         if not (part / name).is_dir():
             continue  # a val or test split may lack a rare class
-        found = sorted(
-            path for path in (part / name).rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
-        )
+        found = images_below(part / name, left_out)
         if not found:
-            raise ModelRankError(f"{part / name}: a class folder without images; add some or remove the folder")
+            raise ModelRankError(f"{shown(part / name)}: a class folder without images; add some or remove the folder")
         listed += [(path, label) for path in found]
     return listed
-
-
-def usable(paths: list[Path], places: Places, identity: str) -> set[Path]:
-    """The image files that can be decoded; the others are refused, or left out with a warning, as `places` says.
-
-    The verdict is kept in the cache under `identity`, that of the paths, sizes and times of the files.
-    """
-    bad = {Path(path) for path in _unreadable(paths, places.store, identity)}
-    if bad:
-        names = ", ".join(str(path) for path in sorted(bad)[:10]) + (", ..." if len(bad) > 10 else "")
-        if places.on_unreadable == "refuse":
-            raise ModelRankError(
-                f"{len(bad)} unreadable image(s): {names}; mend or remove them, or leave them out with "
-                "dataset.on_unreadable=skip"
-            )
-        log.warning("left out %d unreadable image(s): %s", len(bad), names)
-    return set(paths) - bad
-
-
-def _unreadable(paths: list[Path], store: Path, identity: str) -> list[str]:
-    """Paths of the files that PIL cannot decode to the end, remembered by the identity of the listing."""
-    verdict = store / f"unreadable-{identity[:16]}.json"
-    if verdict.is_file():
-        return json.loads(verdict.read_text())
-    with ThreadPoolExecutor() as pool:  # PIL decodes without holding the interpreter's lock
-        readable = list(tqdm(pool.map(_decodes, paths), "check images", len(paths), unit=" image", delay=1))
-    bad = [str(path) for path, fine in zip(paths, readable, strict=True) if not fine]
-    store.mkdir(parents=True, exist_ok=True)
-    scratch = verdict.with_suffix(f".{os.getpid()}.tmp")
-    scratch.write_text(json.dumps(bad))
-    scratch.replace(verdict)
-    return bad
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (64, 64))  # JPEG: reads the whole file, but at a fraction of the arithmetic
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
-    return True

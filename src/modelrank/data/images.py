@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from modelrank.data.boxes import BoxTransform, box_rows
-from modelrank.types import Boxes, ModelRankError, Task
+from modelrank.data.pixels import as_rgb, image_size
+from modelrank.types import Boxes, Task
 
 
 class Images(Protocol):
@@ -28,49 +28,6 @@ class Images(Protocol):
 
 Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2", "map50", "map"]  # map: IoU 0.5, 0.55 ... 0.95
 Transform = Callable[[Image.Image], Tensor] | BoxTransform
-
-
-def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
-    """An RGB image of a file, of an H x W (x 3) uint8 array, or of a PIL image in any mode.
-
-    Transparent pixels show white (dropping alpha would show whatever colour lies under it, mostly black);
-    16-bit grey is scaled to 8 bit (PIL would clip it to white). ModelRankError names a file that cannot be read.
-    """
-    if isinstance(image, np.ndarray):
-        return Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
-    if not isinstance(image, Image.Image):
-        try:
-            with Image.open(image) as opened:
-                return as_rgb(opened)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ModelRankError(f"cannot read the image {image}: {error}; mend or remove the file") from error
-    if image.mode == "RGB":
-        return image.copy()  # also reads the pixels while the file is open
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def image_size(image: Image.Image | np.ndarray | str | Path) -> tuple[int, int]:
-    """(width, height) of what `as_rgb` would give; ModelRankError names a file that is no image."""
-    if isinstance(image, np.ndarray):
-        return image.shape[1], image.shape[0]
-    if isinstance(image, Image.Image):
-        return image.size
-    try:
-        with Image.open(image) as opened:
-            return opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ModelRankError(f"cannot read the image {image}: {error}; mend or remove the file") from error
-
-
-def orientation(image: Path) -> int:
-    """How the file's EXIF note says to turn it: 1 (as it is) to 8; 1 where there is no note. Reads the header."""
-    with Image.open(image) as opened:
-        return opened.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 class ImageSplit(Dataset[tuple[Image.Image, Any]]):
@@ -168,6 +125,7 @@ class ImageData:
     scored:      the splits whose images the scorers see, in order; never 'test'.
     split_rule:  where the splits come from and what was drawn from them, in words for the report.
     mirror:      whether a mirrored image has the same target, so that training may flip it.
+    notes:       what of the copy was left out or looks wrong (see `copies.Contents`), for the report.
     """
 
     name: str
@@ -181,6 +139,7 @@ class ImageData:
     scored: tuple[str, ...] = ("train", "val")
     split_rule: str = ""
     mirror: bool = True
+    notes: tuple[str, ...] = ()
 
     def scored_targets(self) -> np.ndarray:
         """Targets of the scored splits, in the order in which their features are extracted.

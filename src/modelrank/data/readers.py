@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from modelrank.data.images import as_rgb
+from modelrank.data.pixels import as_rgb
 from modelrank.packages import iter_members, read_member
 from modelrank.types import ModelRankError
 

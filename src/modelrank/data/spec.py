@@ -84,6 +84,8 @@ class DatasetSpec:
         MissingAsset when no copy can be had, ModelRankError when the copy is not usable (which file, what to do).
         """
         contents = self._contents(self._places(cache))
+        for note in contents.notes:
+            log.warning("%s: %s", self.name, note)
         classes = tuple(self.classes or contents.classes)
         if contents.classes != classes:
             raise ModelRankError(
@@ -115,6 +117,7 @@ class DatasetSpec:
             scored=tuple(name for name in check_scored(self.scored) if name in splits),
             split_rule=self._rule(contents.splits, splits),
             mirror=self.mirror,
+            notes=contents.notes,
         )
 
     def _places(self, cache: Path) -> Places:

@@ -8,12 +8,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from modelrank.data.annotated import Annotated, contents, finite, lines
+from modelrank.data.annotated import Annotated, around, contents, finite, lines
 from modelrank.data.boxes import from_counted_pixels
 from modelrank.data.copies import Contents, ImageCopy, Places
+from modelrank.data.files import inside
 from modelrank.data.folder import SPLITS
+from modelrank.data.pixels import SUFFIXES
 from modelrank.types import MissingAsset, ModelRankError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -65,12 +66,12 @@ class VocCopy:
 
 
 def _lists(root: Path) -> dict[str, list[str]]:
-    """split -> names of its images; a line may have a second word (the lists of one class: 1, 0 or -1)."""
+    """split -> names of its images, see `_name`."""
     lists = {}
     for name in (*SPLITS, "trainval"):
         path = root / "ImageSets" / "Main" / f"{name}.txt"
         if path.is_file():
-            lists[name] = [line.split()[0] for line in lines(path) if line.strip()]
+            lists[name] = [_name(line.strip(), root, path) for line in lines(path) if line.strip()]
             if len(set(lists[name])) < len(lists[name]):
                 raise ModelRankError(f"{path}: {max(lists[name], key=lists[name].count)} is listed twice")
     trainval = lists.pop("trainval", None)
@@ -79,6 +80,14 @@ def _lists(root: Path) -> dict[str, list[str]]:
         everything = trainval or sorted(path.stem for path in (root / "Annotations").glob("*.xml"))
         lists["train"] = [name for name in everything if name not in given]
     return lists
+
+
+def _name(line: str, root: Path, source: Path) -> str:
+    """The image that a line of a list names: the line as it is, spaces included; else without an image's suffix, or
+    without a last word (the lists of one class add 1, 0 or -1)."""
+    candidates = [line, str(Path(line).with_suffix("")), *line.rsplit(maxsplit=1)[:1]]
+    known = (name for name in candidates if inside(root / "Annotations", f"{name}.xml", source).is_file())
+    return next(known, line)
 
 
 class _Read:
@@ -94,10 +103,13 @@ class _Read:
                 self.difficult += 1
                 continue
             kind = (thing.findtext("name") or "").strip()
-            corners = thing.find("bndbox")
-            if corners is None or not kind:
+            corners, polygon = thing.find("bndbox"), thing.find("polygon")
+            if not kind or (corners is None and polygon is None):
                 raise ModelRankError(f"{self.path}: an object lacks its {'name' if not kind else 'bndbox'}")
-            numbers = finite([corners.findtext(key) for key in CORNERS], 4, f"{self.path}: bndbox of a {kind}")
+            if corners is not None:
+                numbers = finite([corners.findtext(key) for key in CORNERS], 4, f"{self.path}: bndbox of a {kind}")
+            else:  # x1, y1, x2, y2, ...
+                numbers = around([one.text for one in polygon or ()], f"{self.path}: polygon of a {kind}")
             self.objects.append((kind, numbers))
         self.names = [kind for kind, _ in self.objects]
         stated = [(tree.findtext(f"size/{key}") or "0").strip() for key in ("width", "height")]
@@ -112,8 +124,8 @@ class _Read:
         return Annotated(self._image(), self.path, corners, labels, self.size, self.difficult)
 
     def _image(self) -> Path:
-        suffixes = (*IMG_EXTENSIONS, *(suffix.upper() for suffix in IMG_EXTENSIONS))
-        candidates = [self.images / f"{self.name}{suffix}" for suffix in suffixes]
+        suffixes = sorted(SUFFIXES, key=lambda suffix: suffix != ".jpg")
+        candidates = [self.images / f"{self.name}{one}" for suffix in suffixes for one in (suffix, suffix.upper())]
         return next((path for path in candidates if path.is_file()), candidates[0])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from modelrank.hub.architectures import resnet50_trunk
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.hub.weights import check_fit
+from modelrank.keys import digest
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
 CONTAINERS = ("state_dict", "model", "resnet")  # keys under which training scripts keep the network
@@ -121,12 +121,6 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     raise ModelRankError(
         f"{path} holds no mapping of names to tensors, neither itself nor under {', '.join(CONTAINERS)} ({keys})"
     )
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits; reads all of it, about a second per GB."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def resnet50_checkpoint(

@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from modelrank.hub.checkpoint_files import digest
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.hub.weights import check_fit
+from modelrank.keys import digest
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
 FOLDER = Path(__file__).parents[3] / "experiments" / "pretrained"  # of the source tree; an installed package has none

@@ -15,9 +15,10 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
-from modelrank.hub.checkpoint_files import SUFFIXES, digest, read_checkpoint
+from modelrank.hub.checkpoint_files import SUFFIXES, read_checkpoint
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.keys import digest
 from modelrank.packages import impatient
 from modelrank.types import Availability, MissingAsset, ModelRankError
 

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, Resize
 
 from modelrank.data.images import ImageData
-from modelrank.hub.checkpoint_files import digest
 from modelrank.hub.penultimate import feature_dimension
 from modelrank.hub.preprocessing import Preprocessing
-from modelrank.keys import key
+from modelrank.keys import digest, key
 from modelrank.pretrain.curve import Curve, Snapshots, save_weights
 from modelrank.pretrain.objectives import Objective
 from modelrank.pretrain.task import Pretraining

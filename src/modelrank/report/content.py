@@ -83,9 +83,10 @@ class Report:
     parts:   model -> parts of its score by `scorer`; `ratio` and `task` (G each) where it is spectral.
     truth:   measured accuracies, or None (a practitioner's own data).
     context: what was done, all optional: `scored` (names of the scored splits), `n` (rows scored), `unit` (what a row
-             is, `images` unless said), `scenes` (for a figure, see `Scene`), `source` (the copy
-             of the data set that was taken), `licences` (name -> licence), `versions` (text), `config` (YAML text),
-             `command`, `commit`, `seconds`, `first_is_best` (on which share of subsets of the images it is).
+             is, `images` unless said), `scenes` (for a figure, see `Scene`), `source` (the copy of the data set that
+             was taken), `notes` (what of it was left out or looks wrong), `licences` (name -> licence), `versions`
+             (text), `config` (YAML text), `command`, `commit`, `seconds`, `first_is_best` (on which share of subsets
+             of the images it is).
     scorer:  the one that orders the models; by default the first in `scores`.
     """
 

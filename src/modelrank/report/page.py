@@ -131,6 +131,7 @@ def _made(report: Report) -> str:
         ("versions", context.get("versions")),
         ("seconds", number(float(context["seconds"]), 1) if "seconds" in context else None),
         ("images", context.get("source")),
+        ("remarks on the images", "; ".join(context.get("notes", ()))),
         ("scored", report.images()),
         ("accuracies", report.truth_line().removeprefix("truth: ")),
     ]

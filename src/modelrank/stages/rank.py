@@ -95,6 +95,7 @@ def _report(cfg: DictConfig, hub: ScoredHub, ranking: pd.DataFrame, truth: Truth
         "unit": "boxes" if images.task == "detection" else "images",
         "scenes": _scenes(cfg, images, main, truth),
         "source": f"{images.source}; {images.split_rule}",
+        "notes": images.notes,
         "licences": {images.name: images.licence} | {m.name: m.licence for m in build.models(cfg).values()},
         "versions": versions(),
         "config": OmegaConf.to_yaml(cfg, resolve=True),

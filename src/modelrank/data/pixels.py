@@ -1,0 +1,130 @@
+"""From an image file of any format to the picture that a viewer shows, in 8-bit RGB; or a refusal with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from modelrank.types import ModelRankError
+
+RULES = 2  # of what a file is read as; part of the identity of the user's images. Raise it when a picture would change
+# What is decoded, whatever a file is called. Pillow knows more; EPS would start Ghostscript, a program of its own.
+KNOWN = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
+SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in KNOWN)
+FORMATS = tuple(name for name in KNOWN if name in Image.OPEN)  # without MPO, which JPEG's opener opens
+UPRIGHT = {  # EXIF's orientation -> what turns the stored picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def shown(path: Path, root: Path | None = None) -> str:
+    """A path as text that can be printed, hashed and saved, below `root` where it lies there.
+
+    A name may be any bytes on Unix; those that are no UTF-8 appear as \\xNN.
+    """
+    inside = root is not None and path.is_relative_to(root)
+    return bytes(path.relative_to(root) if inside and root else path).decode("utf-8", "backslashreplace")
+
+
+def fault(error: BaseException) -> str:
+    """Why a file could not be read, without its name."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image format that is read here"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """The image file, its pixels not yet decoded; whatever goes wrong in the block is a ModelRankError with its name.
+
+    Files of gigapixels are refused by Pillow's own limit, before anything is decoded.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except Exception as error:  # decoders raise errors of every kind on damaged bytes
+        raise ModelRankError(
+            f"cannot read the image {shown(Path(path))}: {fault(error)}; mend or remove the file"
+        ) from error
+
+
+def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
+    """An RGB image of a file, of an H x W (x 3) uint8 array, or of a PIL image in any mode; its first one if several.
+
+    Turned upright by the EXIF note that phones write. Transparent pixels show white (dropping alpha would show whatever
+    colour lies under it, mostly black). 16-bit numbers are scaled to 8 bit (PIL would clip them to white), floating
+    ones in 0..1 too; ValueError for other floating ones, whose white nobody knows.
+    ModelRankError names a file that cannot be read.
+    """
+    if isinstance(image, np.ndarray):
+        return Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+    if not isinstance(image, Image.Image):
+        with opened(image) as file:
+            return as_rgb(file)
+    turn = UPRIGHT.get(orientation(image))
+    rgb = _converted(image)
+    rgb = rgb.transpose(turn) if turn is not None else rgb
+    rgb.info = {}  # with the note in it the picture would be turned once more by the next reader
+    return rgb
+
+
+def image_size(image: Image.Image | np.ndarray | str | Path) -> tuple[int, int]:
+    """(width, height) of what `as_rgb` would give; ModelRankError names a file that is no image."""
+    if isinstance(image, np.ndarray):
+        return image.shape[1], image.shape[0]
+    if not isinstance(image, Image.Image):
+        with opened(image) as file:
+            return image_size(file)
+    width, height = image.size
+    return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def orientation(image: Image.Image) -> int:
+    """How EXIF (or XMP) says to turn it: 1 (as it is) to 8; 1 where there is no note that can be read."""
+    try:
+        noted = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged note; viewers show the picture as it is
+        return 1
+    return noted if noted in UPRIGHT else 1
+
+
+def range_used(image: Image.Image) -> float | None:
+    """Of an image that stores 16 bits a number: the largest one, as a share of the possible; None of all others.
+
+    Cameras and microscopes of 10, 12 or 14 bits leave the upper bits empty; such a picture would be nearly black.
+    """
+    tiles = getattr(image, "tile", None)  # of colours only this tells
+    stored = str(tiles[0].args) if tiles else ""
+    if image.mode.startswith("I"):
+        return float(np.asarray(image).max()) / 65535
+    return np.asarray(image).max() / 255 if ";16" in stored else None
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    """A new RGB image, not turned."""
+    if image.mode == "RGB":
+        return image.copy()  # also reads the pixels while the file is open
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
+            raise ValueError("its floating numbers are not within 0 and 1, so nothing says which is white")
+        return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("its numbers are not within those of 16 bits, so nothing says which is white")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
