@@ -21,6 +21,7 @@ ROOMS = {
     "ranking": {"types"},
     "features": {"types", "keys", "provenance", "packages", "hub", "data"},
     "truth": {"types", "keys", "provenance", "hub", "data", "features", "ranking", "scorers"},
+    "recommend": {"types", "keys", "provenance", "hub", "data", "truth"},
     "pretrain": {"types", "keys", "hub", "data", "scorers", "truth"},
     "report": {"types", "ranking"},
     "api": {"types", "features", "scorers", "ranking", "build"},
@@ -36,11 +37,12 @@ ROOMS = {
         "features",
         "truth",
         "pretrain",
+        "recommend",
         "report",
         "build",
         "tracking",
     },
-    "__init__": {"api"},
+    "__init__": {"api", "recommend"},
 }
 ONLY_IN = {
     "pytorch_lightning": {"features", "truth", "data", "pretrain"},

@@ -68,6 +68,11 @@ class Arm:
         task.restore(self._kept())
         return task
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is a checkpoint."""
+        return self._checkpoint.exists()
+
     def clear(self) -> None:
         """Give back the disk space of the checkpoint; the arm cannot be continued after that."""
         self._checkpoint.unlink(missing_ok=True)
@@ -81,7 +86,7 @@ class Arm:
         return self.folder / "last.ckpt"
 
     def _kept(self) -> dict[str, Any] | None:
-        return torch.load(self._checkpoint, weights_only=True) if self._checkpoint.exists() else None
+        return torch.load(self._checkpoint, weights_only=True) if self.kept else None
 
     def _stretch(self, until: int) -> dict[str, Any]:
         with isolate_rng(), quiet():

@@ -126,7 +126,7 @@ class FineTuning:
             best, val = every(self.points(), lambda point: advance(point, self.steps), mode)
             for other in arms.values():
                 other.clear()
-            final = make(best, ("train", "val"), "final")
+            final = self._final(make, best)
             retrained = final.advance(self.steps)
             if "failed" in retrained:
                 raise ModelRankError(f"{model.name}, trained once more on train + val: {retrained['failed']}")
@@ -135,8 +135,9 @@ class FineTuning:
             best, val = race(self.points(), advance, self.racing, self.steps, mode)
             final, seconds = arms[label(best)], 0.0
         tested = final.test(self.steps)
-        for other in (*arms.values(), final):
-            other.clear()
+        for other in arms.values():
+            if other is not final:
+                other.clear()
         return Outcome(
             accuracy=tested["value"],
             val_accuracy=val,
@@ -183,6 +184,31 @@ class FineTuning:
             )
 
         return make
+
+    def measured(
+        self,
+        model: PretrainedModel,
+        data: ImageData,
+        point: Point,
+        *,
+        trainer: MakeTrainer,
+        folder: Path,
+        cache: Path,
+        seed: int,
+    ) -> nn.Module:
+        """The network that was measured at its chosen point, backbone and head, in eval mode; it is trained once more,
+        which gives the same one, where its checkpoint is gone."""
+        arm = self._final(self.arms(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed), point)
+        if not arm.kept:
+            if arm.folder.exists():
+                arm.discard()
+            if failed := arm.advance(self.steps).get("failed"):
+                raise ModelRankError(f"{model.name} at {label(point)}: {failed}")
+        return arm.network().network.eval()
+
+    def _final(self, make: Callable[..., Arm], point: Point) -> Arm:
+        """The training whose network is measured on test."""
+        return make(point) if self.racing is not None else make(point, ("train", "val"), "final")
 
     def trained(
         self,

@@ -58,34 +58,43 @@ def race(
 
     advance: trains a point up to a step, going on from where it is.
     """
+    found = explored(points, lambda point: advance(point, racing.rung), racing.start, mode)
+    finalists = close(found, racing.finalists, racing.margin, mode)
+    if not finalists:
+        return every([points[index] for index in sorted(found)], lambda point: advance(point, racing.rung), mode)
+    point, value = every([points[index] for index in finalists], lambda p: advance(p, steps), mode)
+    if point is points[0] or point is points[-1]:
+        log.warning("the chosen learning rate %g lies at the edge of the grid", point["lr"])
+    return point, value
+
+
+def explored(points: Sequence[Point], look: Callable[[Point], Result], start: float, mode: Mode) -> dict[int, Result]:
+    """Results by position: of the learning rate nearest to `start`, its neighbours, and as long as the best of those
+    tried lies at their edge, of the next one there. points: from the smallest to the largest learning rate."""
     found: dict[int, Result] = {}
 
-    def look(index: int) -> None:
+    def at(index: int) -> None:
         if 0 <= index < len(points) and index not in found:
-            found[index] = advance(points[index], racing.rung)
+            found[index] = look(points[index])
 
-    centre = min(range(len(points)), key=lambda index: abs(points[index]["lr"] - racing.start))
-    look(centre)
+    at(min(range(len(points)), key=lambda index: abs(points[index]["lr"] - start)))
     while True:
         tried = sorted(found)
         best = _best([found[index] for index in tried], mode)
         middle = min(tried) if best is None else tried[best]  # where all broke down, smaller rates are left
         before = len(found)
-        look(middle - 1)
-        look(middle + 1)
+        at(middle - 1)
+        at(middle + 1)
         if len(found) == before:
-            break
-    ranked = [index for index in sorted(found) if _failure(found[index]) is None]
-    if not ranked:
-        return every([points[index] for index in sorted(found)], lambda point: advance(point, racing.rung), mode)
+            return found
+
+
+def close(found: Mapping[int, Result], most: int, margin: float, mode: Mode) -> list[int]:
+    """The positions of the best results, at most so many and so close to the best; of equals the smaller rate first."""
     sign = 1 if mode == "max" else -1
-    ranked.sort(key=lambda index: -sign * found[index]["value"])  # stable: of equals the smaller rate
-    top = found[ranked[0]]["value"]
-    close = [index for index in ranked if sign * (top - found[index]["value"]) <= racing.margin]
-    point, value = every([points[index] for index in close[: racing.finalists]], lambda p: advance(p, steps), mode)
-    if point is points[0] or point is points[-1]:
-        log.warning("the chosen learning rate %g lies at the edge of the grid", point["lr"])
-    return point, value
+    ranked = [index for index in sorted(found) if _failure(found[index]) is None]
+    ranked.sort(key=lambda index: -sign * found[index]["value"])
+    return [index for index in ranked[:most] if sign * (found[ranked[0]]["value"] - found[index]["value"]) <= margin]
 
 
 def remembered(path: Path, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:

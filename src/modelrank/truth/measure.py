@@ -46,13 +46,15 @@ def measure(
 def record(row: Mapping[str, Any], folder: Path, *, cache: Path) -> dict[str, Any]:
     """Add a measurement to the user's tables (accuracies, learning curves, boxes found); the row without `trainings`.
 
-    folder: of the measurement, see `cell_folder`.
+    folder: of the measurement, see `cell_folder`; the disk space of its networks is given back.
     """
     table = Path(cache) / "truth" / "measured.csv"
     flat = {key: value for key, value in row.items() if key != "trainings"}
     append_rows(table, [flat])
     curves.append(table, flat, row.get("trainings", ()))  # absent in what was measured before they were kept
     scenes.append(table, flat, scenes.kept(folder))
+    for checkpoint in folder.glob("*/last.ckpt"):
+        checkpoint.unlink(missing_ok=True)
     return flat
 
 

@@ -1,0 +1,193 @@
+"""A fine-tuned network to take home: weights as safetensors, what they need to be used as JSON, and back."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from modelrank.data.images import ImageData, as_rgb
+from modelrank.hub.checkpoint_files import digest
+from modelrank.hub.model import PretrainedModel
+from modelrank.hub.penultimate import classifier, replace_head
+from modelrank.hub.preprocessing import Preprocessing
+from modelrank.recommend.architecture import built, described, recipe
+from modelrank.types import ModelRankError
+
+FORMAT = 1
+WEIGHTS, FACTS = "model.safetensors", "model.json"
+TASKS = ("classification", "multilabel", "regression")
+BATCH = 32  # images at a time
+
+Picture = Image.Image | np.ndarray | str | Path
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A network that was fine-tuned on a data set.
+
+    network: images B x 3 x size x size, float32, to B x C logits (regression: B x K numbers).
+    facts:   what model.json holds: task, classes, preprocessing, metric, accuracies, licences, provenance.
+    """
+
+    network: nn.Module
+    facts: Mapping[str, Any]
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.facts["classes"])
+
+    def predict(self, images: Picture | Sequence[Picture]) -> list[Any]:
+        """For each image the name of its class (multilabel: the names; regression: the numbers).
+
+        images: one or several; files, PIL images, or H x W x 3 uint8 arrays, of any size.
+        ModelRankError names a file that cannot be read.
+        """
+        values = self.outputs(images)
+        if self.facts["task"] == "regression":
+            return values.tolist()
+        names = self.classes
+        if self.facts["task"] == "multilabel":
+            return [[names[index] for index in np.flatnonzero(row > 0.5)] for row in values]
+        return [names[index] for index in values.argmax(1)]
+
+    @torch.inference_mode()
+    def outputs(self, images: Picture | Sequence[Picture]) -> np.ndarray:
+        """N x C float32 probabilities of the classes (regression: N x K numbers)."""
+        given = [images] if isinstance(images, Picture) else list(images)
+        transform = Preprocessing(**self.facts["preprocessing"]).evaluation()
+        device = next(self.network.parameters()).device
+        found = [
+            self.network(torch.stack([transform(as_rgb(image)) for image in batch]).to(device)).float().cpu()
+            for batch in _batches(given)
+        ]
+        values = torch.cat(found) if found else torch.zeros(0, self.facts["outputs"])
+        if self.facts["task"] == "classification":
+            values = values.softmax(1)
+        elif self.facts["task"] == "multilabel":
+            values = values.sigmoid()
+        return values.numpy()
+
+
+def save(
+    folder: Path,
+    network: nn.Module,
+    model: PretrainedModel,
+    data: ImageData,
+    preprocessing: Preprocessing,
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write model.safetensors and model.json into `folder`, each by renaming; returns the folder.
+
+    network: what fine-tuning made of `model` (see `replace_head`). facts: what else to keep, JSON-able (accuracies,
+    provenance). The weights have the names that the library of the network gives them, its classifier being the new
+    head, wherever that is the same function, so that they can be loaded without this package.
+    """
+    if data.task not in TASKS:
+        raise ModelRankError(f"a fine-tuned model of {data.task} cannot be kept; these can: {', '.join(TASKS)}")
+    outputs = cast(nn.Linear, network.get_submodule("head")).out_features
+    whole = _whole(model.architecture(), network, preprocessing.size)
+    kept = network if whole is None else whole
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in kept.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{WEIGHTS}.{os.getpid()}.tmp"
+    save_file(state, weights, metadata={"format": "pt"})
+    architecture = described(model.architecture)
+    content = {
+        "format": FORMAT,
+        "name": model.name,
+        "task": data.task,
+        "classes": list(data.classes),
+        "outputs": outputs,
+        "architecture": architecture,
+        "whole": whole is not None,
+        "preprocessing": preprocessing.identity(),
+        "sha256": digest(weights),
+        "licences": {"weights": model.licence, "images": data.licence},
+        "pretraining": model.pretraining,
+        "recipe": recipe(architecture, whole is not None, outputs),
+        **facts,
+    }
+    text = folder / f"{FACTS}.{os.getpid()}.tmp"
+    text.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    weights.replace(folder / WEIGHTS)
+    text.replace(folder / FACTS)
+    return folder
+
+
+def load(folder: str | Path, *, architecture: Callable[[], nn.Module] | None = None) -> FineTuned:
+    """A network that `stage=recommend` or `stage=finetune keep=best` has left in `folder`, in eval mode on the CPU.
+
+    architecture: builds the network before its fine-tuning, for one that is not of timm, torchvision or modelrank.
+    ModelRankError: no such folder, damaged files, or a network that is not built from what a file says.
+    """
+    folder = Path(folder)
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        wanted = facts["sha256"]
+        known = facts["format"] == FORMAT and facts["task"] in TASKS
+        outputs, whole, size = int(facts["outputs"]), bool(facts["whole"]), int(facts["preprocessing"]["size"])
+    except FileNotFoundError:
+        raise ModelRankError(f"{folder} holds no fine-tuned model: it has no {FACTS}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelRankError(f"{folder / FACTS} is damaged ({error!r}); write it anew by the same command") from error
+    if not known:
+        raise ModelRankError(f"{folder / FACTS}: format {facts['format']}, task {facts['task']}: not of this version")
+    path = folder / WEIGHTS
+    if not path.is_file() or digest(path) != wanted:
+        raise ModelRankError(f"{path} is not the file that {FACTS} tells of (sha256); write both anew")
+    network = assembled(built(facts["architecture"], architecture), outputs, size, whole=whole)
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelRankError(f"{path} does not fit {facts['architecture']['name']}: {error}") from error
+    return FineTuned(network.eval(), facts)
+
+
+def assembled(source: nn.Module, outputs: int, size: int, *, whole: bool) -> nn.Module:
+    """The network with a head for `outputs`: in place of its classifier (`whole`), or as `replace_head` does."""
+    if not whole:
+        return replace_head(source, outputs, size=size)
+    found = classifier(source)
+    if found is None or not isinstance(found[1], nn.Linear):
+        raise ModelRankError(f"{type(source).__name__} has no linear classifier that the saved head could replace")
+    _put(source, found[0], nn.Linear(found[1].in_features, outputs))
+    return source
+
+
+@torch.no_grad()
+def _whole(source: nn.Module, network: nn.Module, size: int) -> nn.Module | None:
+    """The trained network with its head in the place of the source's classifier; None where that is another function
+    (a convolution with more behind it, positions that are pooled first)."""
+    found = classifier(source)
+    if found is None or not isinstance(found[1], nn.Linear):
+        return None
+    whole = copy.deepcopy(network.get_submodule("backbone")).cpu().eval()
+    _put(whole, found[0], copy.deepcopy(network.get_submodule("head")).cpu())
+    images = torch.linspace(-2, 2, 2 * 3 * size * size).reshape(2, 3, size, size)
+    try:
+        same = torch.allclose(whole(images), copy.deepcopy(network).cpu().eval()(images), rtol=1e-4, atol=1e-5)
+    except (RuntimeError, ValueError):
+        return None
+    return whole if same else None
+
+
+def _put(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, layer)
+
+
+def _batches(images: Sequence[Picture]) -> Iterator[Sequence[Picture]]:
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH]

@@ -1,0 +1,184 @@
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import modelrank
+from modelrank.data.images import ImageData, ImageSplit
+from modelrank.hub.architectures import vgg16_trunk
+from modelrank.hub.encoders import ResNet8
+from modelrank.hub.model import PretrainedModel
+from modelrank.hub.penultimate import replace_head
+from modelrank.hub.preprocessing import Preprocessing
+from modelrank.recommend.architecture import built, described
+from modelrank.recommend.winner import load, save
+from modelrank.types import ModelRankError
+
+ARCHITECTURES = {
+    "torchvision": (torchvision.models.mobilenet_v2, True),
+    "torchvision by name": (partial(torchvision.models.get_model, "resnet18"), True),
+    "timm": (partial(timm.create_model, "resnet10t.c3_in1k", num_classes=7), True),
+    "vit": (partial(timm.create_model, "vit_tiny_patch16_224", img_size=32, depth=2), True),
+    "squeezenet": (torchvision.models.squeezenet1_1, False),  # its classifier is a convolution with a ReLU behind it
+    "trunk": (partial(vgg16_trunk, batch_norm=False, layers=5), False),
+    "ours": (partial(ResNet8, width=8), False),
+}
+
+
+def model_of(architecture):
+    return PretrainedModel("it", architecture, None, "", "none", "MIT", Preprocessing(32, 32))
+
+
+@pytest.fixture
+def data():
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (40, 40, 3), np.uint8) for _ in range(6)]
+    split = ImageSplit(images, np.arange(6) % 3, [str(number) for number in range(6)])
+    classes = ("ash", "<b>birch</b>", "chêne")
+    return ImageData("trees", "classification", classes, "accuracy", {"test": split}, "here", "CC0", "0" * 64)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_network_comes_back_as_it_was(tmp_path, data, name):
+    architecture, whole = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    network = replace_head(architecture(), 3, size=32).eval()
+    model = model_of(architecture)
+    save(tmp_path / "a", network, model, data, model.preprocessing, {"val": 0.5})
+    found = modelrank.load(tmp_path / "a")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(found.network(images), network(images), rtol=1e-4, atol=1e-5)
+    assert found.facts["whole"] is whole
+    assert found.classes == list(data.classes)
+    assert found.facts["val"] == 0.5
+    assert found.facts["licences"] == {"weights": "MIT", "images": "CC0"}
+
+
+@pytest.mark.parametrize("name", ["torchvision", "torchvision by name", "timm", "vit"])
+def test_the_recipe_loads_the_weights_without_this_package(tmp_path, data, name, monkeypatch):
+    architecture, _ = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    network = replace_head(architecture(), 3, size=32).eval()
+    model = model_of(architecture)
+    save(tmp_path, network, model, data, model.preprocessing, {})
+    recipe = json.loads((tmp_path / "model.json").read_text())["recipe"]
+    assert len(recipe.strip().splitlines()) == 5
+    assert "modelrank" not in recipe
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(recipe, names)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(names["model"](images), network(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def saved(tmp_path, data):
+    torch.manual_seed(0)
+    architecture = ARCHITECTURES["ours"][0]
+    network = replace_head(architecture(), 3, size=32).eval()
+    model = model_of(architecture)
+    return save(tmp_path / "saved", network, model, data, model.preprocessing, {})
+
+
+def test_predicts_files_pictures_and_arrays(saved, tmp_path, data):
+    arrays = [np.asarray(data.splits["test"][number][0]) for number in range(6)]
+    Image.fromarray(arrays[0]).save(tmp_path / "one.png")
+    found = load(saved)
+    names = found.predict(arrays)
+    assert len(names) == 6
+    assert set(names) <= set(data.classes)
+    assert found.predict(tmp_path / "one.png") == found.predict(Image.fromarray(arrays[0])) == names[:1]
+    probabilities = found.outputs(arrays)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    assert [data.classes[index] for index in probabilities.argmax(1)] == names
+    assert found.outputs([]).shape == (0, 3)
+    with pytest.raises(ModelRankError, match=r"no-such\.png"):
+        found.predict(tmp_path / "no-such.png")
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_other_tasks(tmp_path, data, task):
+    torch.manual_seed(0)
+    architecture = ARCHITECTURES["ours"][0]
+    network = replace_head(architecture(), 3, size=32).eval()
+    model = model_of(architecture)
+    save(tmp_path, network, model, replace(data, task=task), model.preprocessing, {})
+    found = load(tmp_path)
+    image = data.splits["test"][0][0]
+    (answer,) = found.predict(image)
+    values = found.outputs(image)[0]
+    if task == "regression":
+        assert answer == values.tolist()
+    else:
+        assert answer == [name for name, value in zip(data.classes, values, strict=True) if value > 0.5]
+
+
+def test_detection_is_refused(tmp_path, data):
+    model = model_of(ARCHITECTURES["ours"][0])
+    network = replace_head(model.architecture(), 3, size=32)
+    with pytest.raises(ModelRankError, match="detection"):
+        save(tmp_path, network, model, replace(data, task="detection"), model.preprocessing, {})
+
+
+def test_damaged_and_missing_files_are_said(saved, tmp_path):
+    with pytest.raises(ModelRankError, match="holds no fine-tuned model"):
+        load(tmp_path / "nowhere")
+    tensors = load_file(saved / "model.safetensors")
+    save_file({name: value + 1 for name, value in tensors.items()}, saved / "model.safetensors")
+    with pytest.raises(ModelRankError, match="sha256"):
+        load(saved)
+    (saved / "model.json").write_text('{"format": 1')
+    with pytest.raises(ModelRankError, match="damaged"):
+        load(saved)
+
+
+def own_network():
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
+def test_a_network_of_ones_own_is_given_not_named(tmp_path, data):
+    model = model_of(own_network)
+    network = replace_head(own_network(), 3, size=32).eval()
+    save(tmp_path, network, model, data, model.preprocessing, {})
+    with pytest.raises(ModelRankError, match="architecture="):
+        load(tmp_path)
+    found = load(tmp_path, architecture=own_network)
+    image = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(found.network(image), network(image))
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"library": "other", "name": "os.system", "arguments": {"command": "true"}},
+        {"library": "modelrank", "name": "modelrank.hub.checkpoint_files.read_checkpoint", "arguments": {}},
+        {"library": "torchvision", "name": "_utils", "arguments": {}},
+        {"library": "timm", "name": "hf-hub:some/where", "arguments": {}},
+        {"library": "timm", "name": "resnet18", "arguments": {"pretrained": True}},
+        {"library": "timm", "name": "resnet18", "arguments": {"checkpoint_path": "weights.pth"}},
+        {"library": "torchvision", "name": "resnet18", "arguments": {"weights": "DEFAULT"}},
+        {"library": "torchvision", "name": "resnet18", "arguments": {"size_of_it": 3}},
+        {"library": "timm"},
+        "resnet18",
+    ],
+)
+def test_what_a_file_names_is_not_run(description):
+    with pytest.raises(ModelRankError):
+        built(description)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_descriptions_are_plain(name):
+    description = described(ARCHITECTURES[name][0])
+    assert json.loads(json.dumps(description)) == description
+    assert description["library"] != "other"
