@@ -109,7 +109,30 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, digits, model, t
         assert row[column] == whole[column]
     for cut, uncut in zip(row["trainings"], whole["trainings"], strict=True):
         assert [(step, value) for step, _, value in cut["curve"]] == [(s, v) for s, _, v in uncut["curve"]]
-    assert not list(tmp_path.rglob("*.ckpt"))
+    assert len(list((tmp_path / "cut").rglob("*.ckpt"))) == 1  # that of the measured network
+
+
+@pytest.mark.parametrize("racing", [None, Racing(start=0.05, rung=10, finalists=2, margin=1.0)])
+def test_the_measured_network_is_there_or_trained_again(tmp_path, digits, model, trainer, protocol, racing):
+    protocol = replace(protocol, learning_rates=[0.05], weight_decays=[0.0], racing=racing)
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    given = {"trainer": trainer, "folder": folder, "cache": tmp_path, "seed": 0}
+    outcome = protocol(model, digits, **given)
+    point = {"lr": outcome.learning_rate, "wd": outcome.weight_decay}
+    network = protocol.measured(model, digits, point, **given)
+    transform = model.preprocessing.at(protocol.image_size).evaluation()
+    test = digits.splits["test"]
+    images = torch.stack([transform(test[index][0]) for index in range(len(test))])
+    with torch.no_grad():
+        outputs = network(images)
+    right = (outputs.argmax(1).numpy() == test.targets).mean()
+    assert right == pytest.approx(outcome.accuracy, abs=0.006)
+    for checkpoint in folder.glob("*/last.ckpt"):
+        checkpoint.unlink()
+    with torch.no_grad():
+        again = protocol.measured(model, digits, point, **given)(images)
+    torch.testing.assert_close(again, outputs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_race_trains_the_promising_rates_to_the_end_and_measures_the_best_as_it_is(
