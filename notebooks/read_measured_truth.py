@@ -6,19 +6,17 @@
 # %%
 from pathlib import Path
 
-import pandas as pd
-
 import modelrank
 from modelrank.ranking.agreement import ceiling, null_level
-from modelrank.truth.tables import measured
+from modelrank.truth import ledger
 
 path = Path(modelrank.__file__).parents[2] / "experiments" / "truth" / "measured.csv"
-rows = pd.read_csv(path).query("protocol == 'finetune_short'")
+rows = ledger.rows([path]).query("protocol == 'finetune_short'")
 print(rows.pivot_table("accuracy", "model", ["dataset", "seed"]).round(3).to_string())
 
 # %%
-for dataset in rows.dataset.unique():
-    truth = measured([path], dataset, "finetune_short")
+for dataset, own in rows.groupby("dataset", sort=False):
+    truth = ledger.truth_of(own)
     best = max(truth.accuracy, key=lambda model: truth.accuracy[model])
     print(f"{dataset:14} best {best} ({truth.accuracy[best]:.3f}); two seeds agree at tau_w {ceiling(truth):.2f}")
 print(f"random scores exceed tau_w {null_level(rows.model.nunique()):.2f} in 5 % of cases")

@@ -21,7 +21,7 @@ def test_a_table_sweeps_its_hub_over_the_eleven_data_sets(hub):
     assert cfg.skip_done
     assert cfg.hub.name == hub
     assert cfg.dataset.subsample is None, "all images, for CIFAR-10 too"
-    assert cfg.truth._target_ == "modelrank.truth.tables.published"
+    assert cfg.truth._target_ == "modelrank.truth.published.published"
     assert {"disco", "logme", "static_order", "imagenet_accuracy"} <= set(cfg.scorers)
     with (ROOT / "experiments/truth/published.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if (row["hub"], row["protocol"]) == (hub, cfg.truth.protocol)]

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.keys import key, plain, short
 from modelrank.pretrain.run import Recipe
-from modelrank.truth.protocol import protocol_hash
+from modelrank.truth.ledger import protocol_id
 from modelrank.types import ModelRankError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -158,7 +158,7 @@ def check(found, operational):
 def test_protocols(name):
     spec = OmegaConf.to_container(composed(f"protocol={name}").protocol, resolve=True)
     operational = {"name", "workers", "checkpoint_every"} | ({"batch_size"} if "linear" in name else set())
-    check(keys_by_leaf(spec, lambda spec: protocol_hash(instantiate(spec))), operational)
+    check(keys_by_leaf(spec, lambda spec: protocol_id(instantiate(spec))), operational)
 
 
 LABELS = {"name", "family", "pretraining", "licence", "imagenet_accuracy"}

@@ -109,7 +109,17 @@ class Truth:
     per_seed: Mapping[int, Mapping[str, float]]  # seed -> model -> accuracy; empty where only the mean is known
     source: str  # a CSV path and its commit, or a publication
     mean_rank_elsewhere: Mapping[str, float] = field(default_factory=dict)  # model -> mean rank on the other data sets
-    fingerprints: frozenset[str] = frozenset()  # of the images that were learnt from, 12 digits; empty where unknown
+    match: Literal["ids", "names"] = "ids"  # whether the rows are of these very models and images, or bear their names
+    unmatched: str = ""  # a sentence on rows that have the names asked for and are of something else, so not used
+
+    def seeds(self) -> str:
+        """How many each accuracy is the mean over: `2`, or `2 (a: 3)` where models differ; empty where unknown."""
+        counts = {model: sum(model in found for found in self.per_seed.values()) for model in self.accuracy}
+        if not self.per_seed:
+            return ""
+        usual = max(set(counts.values()), key=list(counts.values()).count)
+        others = ", ".join(f"{model}: {count}" for model, count in counts.items() if count != usual)
+        return f"{usual} ({others})" if others else str(usual)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from modelrank import build
+from modelrank.truth import ledger
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -18,9 +19,10 @@ def test_every_model_has_an_accuracy_by_each_protocol(experiment, protocol, tmp_
         table = compose("config", overrides, return_hydra_config=True)
         for dataset in table.hydra.sweeper.params.dataset.split(","):
             cfg = compose("config", [*overrides, f"dataset={dataset}"])
-            truth = build.truth(cfg)()
-            assert truth.protocol == protocol
-            assert set(build.models(cfg)) <= set(truth.accuracy), dataset
+            rows = ledger.rows(cfg.truth.paths).query("dataset == @dataset")
+            rows = rows[rows.protocol_id == ledger.protocol_id(build.protocol(cfg))]
+            truth = ledger.truth_of(rows)
+            assert {ledger.model_id(model) for model in build.models(cfg).values()} <= set(rows.model_id), dataset
             if protocol == "finetune_small":
                 assert set(truth.per_seed) == {0, 1}
 

@@ -50,7 +50,7 @@ def test_measures_the_point_trains_and_leaves_rows_and_a_figure(run, capfd):
     assert rows.components.tolist() == ["1-4", "5-8", "9-12"]
     assert set(rows.status) == {"ok"}
     assert set(rows.lr) == {3e-4}
-    assert rows.protocol_hash.notna().all()
+    assert rows.protocol_id.notna().all()
     values = rows[["change", "change_fixed", "change_between_seeds", "change_resampled", "unrelated"]]
     assert (values > 0).all().all()
     assert rows.ratio_before.sum() == pytest.approx(1)

@@ -16,10 +16,10 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.truth import scenes
 from modelrank.truth.detection import Detection, DetectorFineTuning
+from modelrank.truth.ledger import Asked, protocol_id
 from modelrank.truth.linear_probe import LinearProbe
 from modelrank.truth.measure import cell_folder, measure
 from modelrank.truth.metrics import METRICS
-from modelrank.truth.protocol import protocol_hash
 from modelrank.types import Boxes, ModelRankError
 
 COLOURS = np.array([[250, 40, 40], [40, 250, 40]], np.uint8)
@@ -90,12 +90,14 @@ def test_map_is_measured_on_val_and_test_and_found_boxes_are_kept(tmp_path, rect
     scenes.append(tmp_path / "measured.csv", row, kept)
     scenes.append(tmp_path / "measured.csv", row, kept)  # measured again: replaced
     assert len(pd.read_csv(tmp_path / "found.csv")) == len(kept)
-    found = scenes.found([tmp_path / "measured.csv"], rectangles, "tiny")["small"]
+    asked = Asked.of([model], rectangles, protocol)
+    found = scenes.found([tmp_path / "measured.csv"], asked, rectangles.classes)["small"]
     marked, own = rectangles.splits["test"].targets[1], found["test/1"]
     assert own.scores.max() == own.scores[0]
     assert own.scores.min() >= own.scores[0] / 3
     np.testing.assert_allclose(own.corners[0], marked.corners[0], atol=8)  # in pixels of the 64 px image
-    assert scenes.found([tmp_path / "measured.csv"], replace(rectangles, fingerprint="0" * 64), "tiny") == {}
+    others = Asked.of([model], replace(rectangles, fingerprint="0" * 64), protocol)
+    assert scenes.found([tmp_path / "measured.csv"], others, rectangles.classes) == {}
 
 
 def test_a_grid_is_chosen_from_on_val_and_retrained(tmp_path, rectangles, model, trainer, protocol):
@@ -116,14 +118,18 @@ def test_another_metric_is_another_measurement(tmp_path, rectangles, model, prot
 
 def test_found_boxes_of_an_earlier_measurement_go_and_names_stay_text(tmp_path, rectangles):
     data = replace(rectangles, classes=("1", "NA"))
-    row = {"dataset": data.name, "model": "small", "protocol": "tiny", "seed": 0, "protocol_hash": "h"}
-    row["data_fingerprint"] = data.fingerprint[:12]
+    asked = Asked({"small": "m", "other": "o"}, data.name, "d", "tiny", "p")
+    row = {"dataset": data.name, "model": "small", "protocol": "tiny", "seed": 0}
+    row |= {"model_id": "m", "data_id": "d", "protocol_id": "p"}
     table, place = tmp_path / "measured.csv", {"left": 1.5, "top": 2, "right": 9, "bottom": 9}
     scenes.append(table, row, [{"image": "test/0", "class": "NA", "score": 0.5, **place}])
-    found = scenes.found([table], data, "tiny")["small"]["test/0"]
+    found = scenes.found([table], asked, data.classes)["small"]["test/0"]
     assert (found.labels.tolist(), found.scores.tolist(), found.corners[0, 0]) == ([1], [0.5], 1.5)
     scenes.append(table, row, [])
-    assert scenes.found([table], data, "tiny") == {"small": {}}
+    assert scenes.found([table], asked, data.classes) == {"small": {}}
+    assert scenes.found([table], replace(asked, models={"small": "other weights"}), data.classes) == {}
+    assert scenes.found([table], replace(asked, data_id="other images"), data.classes) == {}
+    assert scenes.found([table], replace(asked, protocol_id="other steps"), data.classes) == {}
     scenes.append(tmp_path / "other" / "measured.csv", row, None)  # no detection
     assert not (tmp_path / "other").exists()
 
@@ -192,9 +198,9 @@ def test_every_number_that_matters_is_in_the_hash(protocol):
         {"freeze_batch_norm": True},
         {"optimizer": partial(torch.optim.SGD, momentum=0.9)},
     ]
-    hashes = {protocol_hash(replace(protocol, **change)) for change in changed}
-    assert len(hashes | {protocol_hash(protocol)}) == 5
-    assert protocol_hash(replace(protocol, workers=3)) == protocol_hash(protocol)
+    hashes = {protocol_id(replace(protocol, **change)) for change in changed}
+    assert len(hashes | {protocol_id(protocol)}) == 5
+    assert protocol_id(replace(protocol, workers=3)) == protocol_id(protocol)
 
 
 def test_average_precision_by_hand():

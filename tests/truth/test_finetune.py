@@ -13,8 +13,8 @@ from modelrank.data.module import ImageDataModule
 from modelrank.truth import finetune
 from modelrank.truth.finetune import has_depthwise, held_in_memory
 from modelrank.truth.grid import Racing
+from modelrank.truth.ledger import protocol_id
 from modelrank.truth.measure import cell_folder, measure
-from modelrank.truth.protocol import protocol_hash
 from modelrank.truth.task import TransferTask
 from modelrank.types import ModelRankError
 
@@ -45,7 +45,7 @@ def test_grid_on_train_then_train_and_val_then_test_once(tmp_path, digits, model
     assert row["lr"] == 0.05
     assert (row["n_train"], row["n_test"], row["seed"], row["metric"]) == (400, 200, 0, "accuracy")
     assert row["precision"] == "32-true"
-    for column in ("command", "commit", "versions", "date", "seconds", "protocol_hash"):
+    for column in ("command", "commit", "versions", "date", "seconds", "protocol_id", "model_id", "data_id"):
         assert row[column] not in ("", None)
     watched.clear()
     assert measure(model, digits, protocol, trainer=trainer, cache=tmp_path) == row
@@ -216,7 +216,7 @@ def test_the_cell_depends_on_all_that_decides_the_number(tmp_path, digits, model
     other_model = replace(model, preprocessing=model.preprocessing.at(16))
     keys = {key(), key(seed=1), key(protocol=other_protocol), key(data=replace(digits, fingerprint="e" * 64))}
     assert len(keys | {key(model=other_model)}) == 5
-    assert protocol_hash(other_protocol) != protocol_hash(protocol)
+    assert protocol_id(other_protocol) != protocol_id(protocol)
     assert key(protocol=replace(protocol, workers=2, checkpoint_every=7)) == key()
 
 
@@ -227,7 +227,7 @@ def test_the_head_has_its_own_learning_rate(digits, model, protocol, tmp_path):
     assert (body["lr"], head["lr"]) == (0.01, 0.1)
     assert [tuple(parameter.shape) for parameter in head["params"]] == [(10, 128), (10,)]
     assert len(body["params"]) + 2 == len(list(task.parameters()))
-    assert protocol_hash(adam) != protocol_hash(replace(adam, optimizer=torch.optim.Adam))
+    assert protocol_id(adam) != protocol_id(replace(adam, optimizer=torch.optim.Adam))
 
 
 def test_weight_decay_is_divided_by_the_learning_rate(digits, model, protocol, tmp_path):

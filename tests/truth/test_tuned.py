@@ -9,8 +9,8 @@ from torch.nn import functional
 from modelrank.features.extract import extract
 from modelrank.features.store import FeatureStore
 from modelrank.truth.finetune import FineTuning
+from modelrank.truth.ledger import add
 from modelrank.truth.measure import measure
-from modelrank.truth.tables import append_rows
 from modelrank.truth.tuned import chosen_point, tuned
 from modelrank.types import ModelRankError
 
@@ -68,7 +68,7 @@ def test_the_point_is_that_of_the_measured_row(tmp_path, digits, model, trainer,
     table = tmp_path / "measured.csv"
     assert chosen_point([table], model, digits, protocol, seed=0) is None
     short = replace(protocol, learning_rates=[0.001, 0.05], weight_decays=[0.0001], steps=10)
-    append_rows(table, [measure(model, digits, short, trainer=trainer, cache=tmp_path)])
+    add(table, [measure(model, digits, short, trainer=trainer, cache=tmp_path)])
     assert chosen_point([table], model, digits, short, seed=0) == {"lr": 0.05, "wd": 0.0001}
     assert chosen_point([table], model, digits, short, seed=1) is None
     assert chosen_point([table], model, digits, protocol, seed=0) is None

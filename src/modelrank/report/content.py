@@ -82,11 +82,11 @@ class Report:
     ranking: rows of ranking.csv of the same; empty without truth.
     parts:   model -> parts of its score by `scorer`; `ratio` and `task` (G each) where it is spectral.
     truth:   measured accuracies, or None (a practitioner's own data).
-    context: what was done, all optional: `scored` (names of the scored splits), `n` (rows scored), `unit` (what a row
-             is, `images` unless said), `scenes` (for a figure, see `Scene`), `source` (the copy of the data set that
-             was taken), `notes` (what of it was left out or looks wrong), `licences` (name -> licence), `versions`
-             (text), `config` (YAML text), `command`, `commit`, `seconds`, `first_is_best` (on which share of subsets
-             of the images it is).
+    context: what was done, all optional: `untrue` (why there is no truth), `scored` (names of the scored splits), `n`
+             (rows scored), `unit` (what a row is, `images` unless said), `scenes` (for a figure, see `Scene`),
+             `source` (the copy of the data set that was taken), `notes` (what of it was left out or looks wrong),
+             `licences` (name -> licence), `versions` (text), `config` (YAML text), `command`, `commit`, `seconds`,
+             `first_is_best` (on which share of subsets of the images it is).
     scorer:  the one that orders the models; by default the first in `scores`.
     """
 
@@ -199,9 +199,13 @@ class Report:
 
     def truth_line(self) -> str:
         if self.truth is None:
-            return "no measured accuracy (truth=none): the order is a prediction"
-        seeds = f", mean of {len(self.truth.per_seed)} seeds" if len(self.truth.per_seed) > 1 else ""
-        return f"truth: {self.metric} by protocol {self.truth.protocol}{seeds}; {self.truth.source}"
+            return f"{self.context.get('untrue') or 'no measured accuracy (truth=none)'}: the order is a prediction"
+        seeds = self.truth.seeds()
+        mean = "" if seeds in ("", "1") else f", mean of {seeds} seeds"
+        line = f"truth: {self.metric} by protocol {self.truth.protocol}{mean}"
+        named = "; matched by the models' names" if self.truth.match == "names" else ""
+        others = f"; {self.truth.unmatched}" if self.truth.unmatched else ""
+        return f"{line}; {self.truth.source}{named}{others}"
 
     def level_lines(self) -> list[str]:
         """What to hold the agreement against, and what is odd in it, a sentence each."""

@@ -17,13 +17,14 @@ from modelrank.features.change import change, groups_of, resampled
 from modelrank.hub.model import PretrainedModel
 from modelrank.report import analysis, terminal
 from modelrank.scorers.disco import disco
+from modelrank.stages.check import opened
 from modelrank.stages.extract import feature_sets, features_of
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.tracking import Tracker
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
+from modelrank.truth.ledger import protocol_id
 from modelrank.truth.measure import cell_folder, measure, record
-from modelrank.truth.protocol import protocol_hash
 from modelrank.truth.tuned import chosen_point, tuned
 from modelrank.types import FeatureSet, ModelRankError
 
@@ -46,7 +47,8 @@ def analyse(
     if control_seed == cfg.seed:
         raise ModelRankError(f"stage.control_seed={control_seed} is the run's own seed; give another or null")
     rows: list[dict[str, Any]] = []
-    for model, data, before in feature_sets(cfg):
+    models, data = opened(cfg)
+    for model, before in feature_sets(cfg, models, data):
         facts = run_facts(cfg) | {"model": model.name, "protocol": protocol.name}
         try:
             if isinstance(before, Exception):
@@ -59,7 +61,7 @@ def analyse(
                 features_of(cfg, tuned(model, data, protocol, point, trainer=build.trainer(cfg), seed=seed), data)
                 for seed in seeds
             ]
-            facts |= {"protocol_hash": protocol_hash(protocol), **point}
+            facts |= {"protocol_id": protocol_id(protocol), **point}
             rows += [facts | row for row in compared(before, after, components=components, groups=groups)]
         except Exception as error:  # one bad model must not stop the others
             log.exception("%s: not analysed", model.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from modelrank.features.extract import extract as extract_features
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
-from modelrank.stages.check import require
-from modelrank.stages.rows import finish, run_facts
+from modelrank.stages.check import opened
+from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.tracking import Tracker
 from modelrank.types import FeatureSet
 
@@ -25,9 +25,12 @@ log = logging.getLogger(__name__)
 
 
 def extract(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
-    """Fill the feature store; features.csv has one row a model: n, d, logits, status, reason."""
+    """Fill the feature store; features.csv has one row a model: n, d, logits, status, reason.
+
+    Raises at the very end when a model has no features.
+    """
     rows = []
-    for model, _, features in feature_sets(cfg):
+    for model, features in feature_sets(cfg, *opened(cfg)):
         row = run_facts(cfg) | {"model": model.name}
         if isinstance(features, FeatureSet):
             n, d = features.features.shape
@@ -35,17 +38,18 @@ def extract(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         else:
             row |= {"status": "failed", "reason": str(features)}
         rows.append(row)
-    return finish(cfg, tracker, "features", pd.DataFrame(rows))
+    table = finish(cfg, tracker, "features", pd.DataFrame(rows))
+    raise_for_failed(table, "extractions")
+    return table
 
 
-def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, FeatureSet | Exception]]:
+def feature_sets(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData
+) -> Iterator[tuple[PretrainedModel, FeatureSet | Exception]]:
     """Each model of the hub with its features on the scored images, or with the error that kept it from having them."""
-    require(cfg)
-    cache = Path(cfg.paths.cache)
-    data = build.dataset(cfg).load(cache)
     log.info("images: %s; scored: %s", data.source, " + ".join(data.scored))
-    general = build.general_dataset(cfg).load(cache) if cfg.get("general") else None
-    for model in build.models(cfg).values():
+    general = build.general_dataset(cfg).load(Path(cfg.paths.cache)) if cfg.get("general") else None
+    for model in models.values():
         try:
             features = features_of(cfg, model, data)
             if general:  # features of general-domain images, that PED rescales by
@@ -54,7 +58,7 @@ def feature_sets(cfg: DictConfig) -> Iterator[tuple[PretrainedModel, ImageData, 
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
             log.exception("%s: no features", model.name)
             features = error
-        yield model, data, features
+        yield model, features
 
 
 def features_of(cfg: DictConfig, model: PretrainedModel, data: ImageData) -> FeatureSet:

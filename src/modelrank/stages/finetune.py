@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from modelrank import build
 from modelrank.report import terminal
-from modelrank.stages.check import require
+from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, raise_for_failed
 from modelrank.tracking import Tracker
 from modelrank.truth.measure import cell_folder, measure, record
@@ -25,13 +25,12 @@ def finetune(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     What was measured before (same content) is not measured again. A model that fails has a row with its reason; it is
     raised after the others are done.
     """
-    require(cfg)
+    models, data = opened(cfg)
     cache = Path(cfg.paths.cache)
-    data = build.dataset(cfg).load(cache)
     log.info("images: %s; %s", data.source, data.split_rule)
     rows: list[dict[str, Any]] = []
     protocol = build.protocol(cfg)
-    for model in build.models(cfg).values():
+    for model in models.values():
         try:
             row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
         except Exception as error:  # one bad model must not stop the others

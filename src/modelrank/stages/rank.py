@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from modelrank import build
 from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
 from modelrank.provenance import command, commit, versions
 from modelrank.ranking.agreement import agreement, ceiling
 from modelrank.report import page, terminal
 from modelrank.report.content import Report, Scene
+from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
 from modelrank.truth import scenes
-from modelrank.types import Boxes, NotMeasured, Ranking, Truth
+from modelrank.truth.ledger import Asked
+from modelrank.types import Boxes, NotMeasured, Truth
 
 log = logging.getLogger(__name__)
 
@@ -34,22 +37,19 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
 
     A scorer or model that failed has a row with its reason; it is raised only after everything else is written.
     """
-    truth = _truth(cfg)  # before the work: a table that cannot be read is said at once
-    hub = score_hub(cfg, truth.mean_rank_elsewhere if truth else {})
-    if truth and truth.fingerprints - {hub.images.fingerprint[:12]}:
-        log.warning(
-            "%s accuracies on %s were measured on another copy or choice of its images than the one scored; "
-            "images of your own need a name of their own (dataset.name=...)",
-            "some" if hub.images.fingerprint[:12] in truth.fingerprints else "the",
-            hub.images.name,
-        )
+    models, images = opened(cfg)
+    asked = Asked.of(models.values(), images, build.protocol(cfg))
+    truth, untrue = _truth(cfg, asked)  # before the work: a table that cannot be read is said at once
+    hub = score_hub(cfg, models, images, truth.mean_rank_elsewhere if truth else {})
     finish(cfg, tracker, "scores", hub.rows)
     rows = [_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else []
     ranking = pd.DataFrame(rows)
     if truth:
         finish(cfg, tracker, "ranking", ranking)
         tracker.metrics({f"tau_w/{row['scorer']}": row["tau_w"] for row in rows if math.isfinite(row["tau_w"])})
-    report = _report(cfg, hub, ranking, truth)
+    context = _context(cfg, hub, models.values(), images) | {"untrue": untrue}
+    context["scenes"] = _scenes(cfg, images, asked, hub, truth)
+    report = _report(hub, ranking, truth, context)
     terminal.show(report)
     written = page.write(report, Path(cfg.paths.run))
     for figure in sorted((written.parent / "figures").glob("*.png")):
@@ -59,12 +59,13 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     return ranking
 
 
-def _truth(cfg: DictConfig) -> Truth | None:
+def _truth(cfg: DictConfig, asked: Asked) -> tuple[Truth | None, str]:
+    """The accuracies, or why there are none."""
     try:
-        return build.truth(cfg)()
+        return build.truth(cfg)(asked), ""
     except NotMeasured as reason:  # a practitioner's own images: the ranking is what they came for
         log.warning("%s; ranking without comparison", reason)
-        return None
+        return None, str(reason)
 
 
 def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> dict[str, Any]:
@@ -81,37 +82,40 @@ def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> di
         run_facts(cfg)
         | {"scorer": scorer, "protocol": truth.protocol}
         | measures
-        | {"truth_seeds_tau_w": ceiling(truth), "seconds": rows.seconds.sum(), "truth": truth.source}
+        | {"truth_seeds": truth.seeds(), "truth_seeds_tau_w": ceiling(truth)}
+        | {"seconds": rows.seconds.sum(), "truth": truth.source}
     )
 
 
-def _report(cfg: DictConfig, hub: ScoredHub, ranking: pd.DataFrame, truth: Truth | None) -> Report:
-    main: Ranking | None = next(iter(hub.rankings.values()), None)
+def _report(hub: ScoredHub, ranking: pd.DataFrame, truth: Truth | None, context: Mapping[str, Any]) -> Report:
+    main = hub.main
     parts: Mapping[str, Mapping[str, Any]] = {m: s.parts for m, s in main.scores.items()} if main else {}
-    images = hub.images
-    context = {
+    return Report(hub.rows, ranking, parts, truth, context, scorer=main.scorer if main else "")
+
+
+def _context(cfg: DictConfig, hub: ScoredHub, models: Collection[PretrainedModel], images: ImageData) -> dict[str, Any]:
+    return {
         "scored": list(images.scored),
         "n": len(images.scored_targets()),
         "unit": "boxes" if images.task == "detection" else "images",
-        "scenes": _scenes(cfg, images, main, truth),
         "source": f"{images.source}; {images.split_rule}",
         "notes": images.notes,
-        "licences": {images.name: images.licence} | {m.name: m.licence for m in build.models(cfg).values()},
+        "licences": {images.name: images.licence} | {model.name: model.licence for model in models},
         "versions": versions(),
         "config": OmegaConf.to_yaml(cfg, resolve=True),
         "command": command(),
         "commit": commit(),
         "seconds": hub.rows.seconds.sum(),
-        "first_is_best": hub.first_is_best.get(main.scorer) if main else None,
+        "first_is_best": hub.first_is_best.get(hub.main.scorer) if hub.main else None,
     }
-    return Report(hub.rows, ranking, parts, truth, context, scorer=main.scorer if main else "")
 
 
-def _scenes(cfg: DictConfig, images: ImageData, main: Ranking | None, truth: Truth | None) -> list[Scene]:
+def _scenes(cfg: DictConfig, images: ImageData, asked: Asked, hub: ScoredHub, truth: Truth | None) -> list[Scene]:
     """Test images with what three models found: the one ranked first, and the best and the worst when measured."""
+    main = hub.main
     if images.task != "detection" or truth is None or main is None or "paths" not in cfg.truth:
         return []
-    found = scenes.found(list(cfg.truth.paths), images, truth.protocol)
+    found = scenes.found(list(cfg.truth.paths), asked, images.classes)
     measured = sorted((model for model in main.scores if model in truth.accuracy), key=truth.accuracy.__getitem__)
     if not measured:
         return []

@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from modelrank import build
 from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
 from modelrank.ranking.order import rank
 from modelrank.scorers.contract import facts_of
 from modelrank.scorers.stability import Subscores
 from modelrank.stages import stability
+from modelrank.stages.check import opened
 from modelrank.stages.extract import feature_sets
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score_store import Scored, ScoreStore
@@ -32,32 +34,40 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScoredHub:
-    """rows: scores.csv; rankings: by scorer, those that have a value for at least one model; images: the data set;
+    """rows: scores.csv; rankings: by scorer, those that have a value for at least one model;
     first_is_best: by scorer, the chance that the model ranked first is best by score, where that was looked at."""
 
     rows: pd.DataFrame
     rankings: Mapping[str, Ranking]
-    images: ImageData
     first_is_best: Mapping[str, float]
+
+    @property
+    def main(self) -> Ranking | None:
+        """By the first scorer that has a value: it orders the models of the report."""
+        return next(iter(self.rankings.values()), None)
 
 
 def score(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     """Write scores.csv; raises at the very end when a row failed."""
-    rows = finish(cfg, tracker, "scores", score_hub(cfg).rows)
+    rows = finish(cfg, tracker, "scores", score_hub(cfg, *opened(cfg)).rows)
     raise_for_failed(rows, "scores")
     return rows
 
 
-def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = MappingProxyType({})) -> ScoredHub:
+def score_hub(
+    cfg: DictConfig,
+    models: Mapping[str, PretrainedModel],
+    images: ImageData,
+    mean_rank_elsewhere: Mapping[str, float] = MappingProxyType({}),
+) -> ScoredHub:
     """Extract (or read) the features of each model in turn and score them; a failure is a row, not the end."""
     scorers = build.scorers(cfg)
     outcomes: dict[str, dict[str, Score | Exception]] = {name: {} for name in scorers}
     draws: dict[str, dict[str, Subscores]] = {name: {} for name in scorers}
     store = ScoreStore(Path(cfg.paths.cache) / "scores")
     rows: list[dict[str, Any]] = []
-    images: ImageData | None = None
-    bar = tqdm(total=len(build.models(cfg)) * len(scorers), desc="scoring", unit="score", leave=False, delay=2)
-    for model, images, features in feature_sets(cfg):  # noqa: B007  the data set is the same each time, kept for below
+    bar = tqdm(total=len(models) * len(scorers), desc="scoring", unit="score", leave=False, delay=2)
+    for model, features in feature_sets(cfg, models, images):
         if isinstance(features, FeatureSet):
             features = _with_facts(features, model.name, mean_rank_elsewhere)
         for name, scorer in scorers.items():
@@ -72,7 +82,6 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
             rows.append(row)
             bar.update()
     bar.close()
-    assert images is not None  # a hub has at least one model, see build.models
     rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
     stable = {name: stability.judge(cfg, scorers[name], rankings[name], draws[name]) for name in scorers if draws[name]}
     for row in rows:
@@ -80,7 +89,7 @@ def score_hub(cfg: DictConfig, mean_rank_elsewhere: Mapping[str, float] = Mappin
         interval = stable[row["scorer"]].interval(row["model"]) if row["scorer"] in stable else (None, None)
         row["score_low"], row["score_high"] = interval
         row["protocol"] = cfg.protocol.name
-    return ScoredHub(pd.DataFrame(rows), rankings, images, {name: s.first_is_best for name, s in stable.items()})
+    return ScoredHub(pd.DataFrame(rows), rankings, {name: s.first_is_best for name, s in stable.items()})
 
 
 def _scored(

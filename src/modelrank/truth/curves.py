@@ -12,16 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from modelrank.truth.tables import ROW, append_rows
+from modelrank.truth.ledger import NAMES, ROW, add
 
 TABLE = "curves.csv"
 
 
 def append(table: Path, row: Mapping[str, Any], trainings: Sequence[Mapping[str, Any]]) -> None:
     """Add the trainings behind one measurement, `row` of `table`, to curves.csv beside it; replaces earlier ones."""
-    cell = {key: row[key] for key in (*ROW, "data_fingerprint", "protocol_hash")}
+    cell = {key: row[key] for key in (*NAMES, *ROW)}
     if trainings:  # a linear probe has none
-        append_rows(table.with_name(TABLE), [cell | _compact(training) for training in trainings])
+        add(table.with_name(TABLE), [cell | _compact(training) for training in trainings])
 
 
 def read(path: Path) -> pd.DataFrame:

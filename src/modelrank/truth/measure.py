@@ -18,10 +18,11 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
 from modelrank.truth import curves, scenes
 from modelrank.truth.grid import remembered
-from modelrank.truth.protocol import MakeTrainer, Protocol, protocol_hash
-from modelrank.truth.tables import append_rows
+from modelrank.truth.ledger import add, data_id, model_id, protocol_id
+from modelrank.truth.protocol import MakeTrainer, Protocol
 
 log = logging.getLogger(__name__)
+EARLIER = ("protocol_hash", "data_fingerprint")  # in rows kept by earlier versions; the ids stand for both
 
 
 def measure(
@@ -40,7 +41,9 @@ def measure(
     # Under DDP the ranks are one measurement: rank 0 holds the lock for all.
     with _Alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
         row = remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
-    return row | {"dataset": data.name, "model": model.name, "protocol": protocol.name}  # names decide nothing
+    names = {"dataset": data.name, "model": model.name, "protocol": protocol.name}  # of today: they decide nothing
+    ids = {"model_id": model_id(model), "data_id": data_id(data), "protocol_id": protocol_id(protocol)}
+    return names | {"seed": seed} | ids | {name: value for name, value in row.items() if name not in (*EARLIER, *names)}
 
 
 def record(row: Mapping[str, Any], folder: Path, *, cache: Path) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def record(row: Mapping[str, Any], folder: Path, *, cache: Path) -> dict[str, An
     """
     table = Path(cache) / "truth" / "measured.csv"
     flat = {key: value for key, value in row.items() if key != "trainings"}
-    append_rows(table, [flat])
+    add(table, [flat])
     curves.append(table, flat, row.get("trainings", ()))  # absent in what was measured before they were kept
     scenes.append(table, flat, scenes.kept(folder))
     for checkpoint in folder.glob("*/last.ckpt"):
@@ -64,7 +67,7 @@ def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, 
         {
             "model": model.identity(seed=seed),
             "data": data.fingerprint,
-            "protocol": protocol_hash(protocol),
+            "protocol": protocol_id(protocol),
             "seed": seed,
             "metric": data.metric,
             "mirror": data.mirror,
@@ -84,10 +87,6 @@ def _row(
 ) -> dict[str, Any]:
     outcome = protocol(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed)
     return {
-        "dataset": data.name,
-        "model": model.name,
-        "protocol": protocol.name,
-        "seed": seed,
         "metric": data.metric,
         "accuracy": round(outcome.accuracy, 6),
         "val_accuracy": round(outcome.val_accuracy, 6),
@@ -98,8 +97,6 @@ def _row(
         "n_train": outcome.n_train,
         "n_test": len(data.splits["test"]),
         "precision": outcome.precision,
-        "protocol_hash": protocol_hash(protocol),
-        "data_fingerprint": data.fingerprint[:12],
         "command": provenance.command(),
         "commit": provenance.commit(),
         "versions": provenance.versions(),

@@ -1,4 +1,4 @@
-"""What a protocol is: something that measures one model on one data set, with a name and a content hash."""
+"""What a protocol is: something that measures one model on one data set, by numbers that decide the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Structural
 
-from modelrank.keys import short
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -65,11 +64,6 @@ class Protocol(Structural):
     def __call__(
         self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
     ) -> Outcome: ...
-
-
-def protocol_hash(protocol: Protocol) -> str:
-    """12 hex digits that change whenever a number of the protocol does."""
-    return short({"kind": type(protocol).__name__, **protocol.numbers()})
 
 
 def check_task(protocol: str, data: ImageData, tasks: Collection[str]) -> None:

@@ -11,7 +11,8 @@ import pandas as pd
 from torch import Tensor
 
 from modelrank.data.images import ImageData
-from modelrank.truth.tables import ROW, append_rows, resolve
+from modelrank.truth.ledger import NAMES, ROW, Asked, add
+from modelrank.truth.published import resolve
 from modelrank.types import Boxes
 
 IMAGES = 6  # the first of the test split
@@ -54,12 +55,12 @@ def append(table: Path, row: Mapping[str, object], boxes: Sequence[Mapping[str, 
     Where nothing was found one row without a box says so, else the boxes of an earlier measurement would stay.
     """
     if boxes is not None:
-        cell = {key: row[key] for key in (*ROW, "data_fingerprint", "protocol_hash")}
-        append_rows(table.with_name(TABLE), [{**cell, **box} for box in boxes or [dict.fromkeys(COLUMNS)]])
+        cell = {key: row[key] for key in (*NAMES, *ROW)}
+        add(table.with_name(TABLE), [{**cell, **box} for box in boxes or [dict.fromkeys(COLUMNS)]])
 
 
-def found(tables: Sequence[str | Path], data: ImageData, protocol: str) -> dict[str, dict[str, Boxes]]:
-    """model -> image id -> what was found there, of the lowest seed; images that `data` has other pixels of are out.
+def found(tables: Sequence[str | Path], asked: Asked, classes: Sequence[str]) -> dict[str, dict[str, Boxes]]:
+    """model -> image id -> what was found there, of the lowest seed, by exactly what is asked for.
 
     tables: of measured accuracies; later ones win.
     """
@@ -67,12 +68,13 @@ def found(tables: Sequence[str | Path], data: ImageData, protocol: str) -> dict[
     chosen: dict[str, dict[str, Boxes]] = {}
     for path in paths:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)  # a class may be named 1, NA or None
+        rows = rows.reindex(columns=list(dict.fromkeys([*rows, *ROW])), fill_value="")  # of an earlier version: no ids
         rows["seed"] = rows.seed.astype(int)
-        rows = rows.query("dataset == @data.name and protocol == @protocol")
-        rows = rows.query("data_fingerprint == @data.fingerprint[:12]")
-        for model, own in rows.groupby("model"):
-            first = own.query("seed == seed.min() and image != ''")
-            chosen[str(model)] = {str(image): _boxes(part, data.classes) for image, part in first.groupby("image")}
+        rows = rows.loc[(rows.data_id == asked.data_id) & (rows.protocol_id == asked.protocol_id)]
+        for model, identity in asked.models.items():
+            if len(own := rows.loc[rows.model_id == identity]):
+                first = own.query("seed == seed.min() and image != ''")
+                chosen[model] = {str(image): _boxes(part, classes) for image, part in first.groupby("image")}
     return chosen
 
 

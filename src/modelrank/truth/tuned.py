@@ -13,9 +13,9 @@ from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
+from modelrank.truth.ledger import data_id, model_id, protocol_id, rows
 from modelrank.truth.measure import cell_folder
-from modelrank.truth.protocol import MakeTrainer, protocol_hash
-from modelrank.truth.tables import measured_rows
+from modelrank.truth.protocol import MakeTrainer
 from modelrank.types import NotMeasured
 
 
@@ -53,7 +53,7 @@ class TunedModel(PretrainedModel):
             "tuned": self.source.identity(seed=seed),
             "on": self.data.fingerprint,
             "mirror": self.data.mirror,
-            "protocol": protocol_hash(self.protocol),
+            "protocol": protocol_id(self.protocol),
             "point": dict(self.point),
             "seed": self.training_seed,
         }
@@ -82,16 +82,15 @@ def chosen_point(
     paths: tables of measured accuracies, as in conf/truth/measured.yaml.
     """
     try:
-        rows = measured_rows(paths)
+        known = rows(paths)
     except NotMeasured:
         return None
     wanted: Mapping[str, object] = {
-        "dataset": data.name,
-        "model": model.name,
-        "protocol_hash": protocol_hash(protocol),
-        "data_fingerprint": data.fingerprint[:12],
+        "model_id": model_id(model),
+        "data_id": data_id(data),
+        "protocol_id": protocol_id(protocol),
         "seed": seed,
     }
     for column, value in wanted.items():
-        rows = rows.loc[rows[column] == value]
-    return None if rows.empty else {"lr": float(rows.iloc[-1]["lr"]), "wd": float(rows.iloc[-1]["weight_decay"])}
+        known = known.loc[known[column] == value]
+    return None if known.empty else {"lr": float(known.iloc[-1]["lr"]), "wd": float(known.iloc[-1]["weight_decay"])}

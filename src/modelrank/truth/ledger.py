@@ -1,0 +1,236 @@
+"""The ledger of truth: measured accuracies, each found by what it is of, never by what it is called.
+
+A row is one measurement: of a model (architecture, weights, preprocessing), on a data set (source images, their split
+and choice, the metric), by a protocol (all numbers that decide the result), with a seed. These four identify it; the
+names beside them are labels. A row whose names are those asked for while its ids are not is of something else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from modelrank.keys import short
+from modelrank.truth.published import resolve, static_order, valid
+from modelrank.types import ModelRankError, NotMeasured, Truth
+
+if TYPE_CHECKING:
+    from modelrank.data.images import ImageData
+    from modelrank.hub.model import PretrainedModel
+    from modelrank.truth.protocol import Protocol
+
+IDS = ("model_id", "data_id", "protocol_id")  # 12 hex digits each
+ROW = (*IDS, "seed")  # what makes a row unique; measured again = replaced
+NAMES = ("dataset", "model", "protocol")
+OTHER = {  # what a row with the right names and another id is
+    "protocol_id": "by other settings of {protocol}",
+    "data_id": "on other images named {dataset}",
+    "model_id": "of other weights with the same name",
+}
+
+
+def model_id(model: PretrainedModel) -> str:
+    """Of its architecture, weights and preprocessing. Random weights are told apart by the seed of a row."""
+    return short(model.identity())
+
+
+def data_id(data: ImageData) -> str:
+    """Of the images of every split, their targets, and what a measurement makes of them."""
+    return short({"images": data.fingerprint, "metric": data.metric, "mirror": data.mirror})
+
+
+def protocol_id(protocol: Protocol) -> str:
+    """Changes whenever a number of the protocol does."""
+    return short({"kind": type(protocol).__name__, **protocol.numbers()})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whose accuracies are wanted: of these models, on this data set, by this protocol. models: name -> id."""
+
+    models: Mapping[str, str]
+    dataset: str
+    data_id: str
+    protocol: str
+    protocol_id: str
+
+    @classmethod
+    def of(cls, models: Collection[PretrainedModel], data: ImageData, protocol: Protocol) -> Self:
+        ids = {model.name: model_id(model) for model in models}
+        return cls(ids, data.name, data_id(data), protocol.name, protocol_id(protocol))
+
+
+def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
+    """The accuracies that were measured of exactly what is asked for: mean over the seeds of each model.
+
+    paths: CSVs with the columns of `modelrank.truth.measure`; of two rows with the same ids and seed the one in the
+    later file wins. NotMeasured: there is none, with what there is under the same names. ModelRankError: see `rows`.
+    """
+    table = rows(paths)
+    named = table.loc[
+        (table.dataset == asked.dataset) & (table.protocol == asked.protocol) & table.model.isin(list(asked.models))
+    ]
+    same = table.loc[(table.data_id == asked.data_id) & (table.protocol_id == asked.protocol_id)]
+    chosen = same.loc[same.model_id.isin(list(asked.models.values()))]
+    others = _others(named.drop(index=chosen.index, errors="ignore"), asked)
+    if chosen.empty:
+        raise NotMeasured(
+            f"no {asked.protocol} accuracies of these models on {asked.dataset}"
+            + (f" ({others})" if others else _known(table))
+            + "; measure them with stage=finetune"
+        )
+    elsewhere = table.loc[
+        (table.protocol_id == asked.protocol_id)
+        & (table.data_id != asked.data_id)
+        & (table.dataset != asked.dataset)
+        & ((table.metric == "r2") == (chosen.metric.iloc[0] == "r2"))  # an order of classifiers is none of regressors
+    ]
+    tables = [_largest(group, asked) for _, group in elsewhere.groupby("dataset", sort=False)]
+    order = static_order([_means(_by_model(each, asked)) for each in tables])
+    return truth_of(chosen, asked, mean_rank_elsewhere=order, unmatched=others)
+
+
+def truth_of(
+    chosen: pd.DataFrame,
+    asked: Asked | None = None,
+    *,
+    mean_rank_elsewhere: Mapping[str, float] | None = None,
+    unmatched: str = "",
+) -> Truth:
+    """Rows of one data set and protocol as a Truth, under the names that the models have in `asked`, or their own."""
+    if asked is None:
+        labels = chosen.iloc[-1]
+        ids = dict(zip(chosen.model, chosen.model_id, strict=True))
+        asked = Asked(ids, labels.dataset, labels.data_id, labels.protocol, labels.protocol_id)
+    if len(chosen[["data_id", "protocol_id"]].drop_duplicates()) > 1:
+        raise ModelRankError("rows of several data sets or protocols are no truth; choose by data_id and protocol_id")
+    found = _by_model(chosen, asked)
+    seeds = sorted({seed for values in found.values() for seed in values})
+    commits = ", ".join(sorted({commit for commit in chosen.commit if commit})) or "unknown"
+    return Truth(
+        dataset=asked.dataset,
+        protocol=asked.protocol,
+        metric=str(chosen.metric.iloc[0]),
+        accuracy=_means(found),
+        per_seed={seed: {model: values[seed] for model, values in found.items() if seed in values} for seed in seeds},
+        source=f"{', '.join(dict.fromkeys(chosen.file))}, measured at commit {commits}",
+        mean_rank_elsewhere=mean_rank_elsewhere or {},
+        unmatched=unmatched,
+    )
+
+
+def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """All measured rows of the files that exist, with the column `file`; later files win. Text but for the numbers
+    `seed`, `accuracy`, `val_accuracy`, `lr`, `weight_decay`.
+
+    NotMeasured: no file exists. ModelRankError names the file and the row: accuracies that are missing or no fraction
+    of 1, rows that are there twice, columns that lack. Rows without ids (of an earlier version) match nothing.
+    """
+    existing = [path for path in map(resolve, paths) if path.exists()]
+    if not existing:
+        raise NotMeasured(
+            f"no measured accuracies: none of {', '.join(map(str, paths))} exists; measure them with stage=finetune"
+        )
+    tables = [_read(path) for path in existing]
+    together = pd.concat(tables, ignore_index=True)
+    known = together.model_id != ""
+    return together.loc[~(known & together.duplicated(list(ROW), keep="last"))].reset_index(drop=True)
+
+
+def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
+    """Add measured rows, or rows about them, in the place of those with the same ids and seed.
+
+    Under a lock and by renaming: no reader sees half a table, no two processes lose each other's rows. ModelRankError
+    where a row has not all of the `ROW`.
+    """
+    path = Path(path)
+    if bad := [row for row in new if not all(str(row.get(column, "")) for column in ROW)]:
+        raise ModelRankError(f"{path}: a row without {', '.join(ROW)} could not be found again: {dict(bad[0])}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        fresh = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()} for row in new])
+        if path.exists():  # everything as text: rewriting the file must not touch the digits of older rows
+            old = pd.read_csv(path, dtype=str, keep_default_na=False)
+            old = old.reindex(columns=[*old, *(column for column in ROW if column not in old)], fill_value="")
+            keys, replaced = (pd.MultiIndex.from_frame(table.loc[:, list(ROW)]) for table in (old, fresh))
+            fresh = pd.concat([old.loc[~keys.isin(replaced)], fresh], ignore_index=True).fillna("")
+        fresh = fresh.sort_values([*NAMES, "seed"], kind="stable")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        fresh.to_csv(temporary, index=False, lineterminator="\n")
+        temporary.replace(path)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """As text first: a name may be NA or 007, and an id all digits."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
+    if missing := [column for column in (*NAMES, "seed", "metric", "accuracy") if column not in table]:
+        raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}")
+    table = table.reindex(columns=list(dict.fromkeys([*table, *IDS, "commit"])), fill_value="").assign(file=path.name)
+    for column in {"seed", "accuracy", "val_accuracy", "lr", "weight_decay"} & set(table):
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    table = valid(table, path)
+    if table.seed.isna().any():
+        raise ModelRankError(f"{path}: {int(table.seed.isna().sum())} rows have no seed; give the number of a run")
+    twice = table.loc[(table.model_id != "") & table.duplicated(list(ROW))]
+    if len(twice):
+        first = ", ".join(str(twice.iloc[0][column]) for column in (*NAMES, "seed"))
+        raise ModelRankError(f"{path}: {len(twice)} rows are there twice, first ({first}); keep one of them")
+    return table
+
+
+def _by_model(chosen: pd.DataFrame, asked: Asked) -> dict[str, dict[int, float]]:
+    """name in the hub -> seed -> accuracy."""
+    found: dict[str, dict[int, float]] = {}
+    for name, identity in asked.models.items():
+        own = chosen.loc[chosen.model_id == identity].sort_values("seed")
+        if len(own):
+            found[name] = {int(s): float(a) for s, a in zip(own.seed, own.accuracy, strict=True)}
+    return found
+
+
+def _means(found: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    return {model: float(np.mean(list(values.values()))) for model, values in found.items()}
+
+
+def _largest(group: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """Of several choices of the images of one data set that with most models of the hub."""
+    mine = group.loc[group.model_id.isin(list(asked.models.values()))]
+    counts = mine.groupby("data_id", sort=False).model_id.nunique()
+    return mine.loc[mine.data_id == counts.idxmax()] if len(counts) else mine
+
+
+def _others(named: pd.DataFrame, asked: Asked) -> str:
+    """One sentence on the rows that have the names asked for and are of something else; empty where there are none."""
+    if named.empty:
+        return ""
+    right = {
+        "protocol_id": asked.protocol_id,
+        "data_id": asked.data_id,
+        "model_id": named.model.map(dict(asked.models)),
+    }
+    wrong = {text.format(**vars(asked)): (named[column] != right[column]).tolist() for column, text in OTHER.items()}
+    kinds = Counter(
+        " and ".join(text for text, is_wrong in wrong.items() if is_wrong[i])
+        if identity
+        else "of an earlier version, without ids"
+        for i, identity in enumerate(named.model_id)
+    )
+    listed = "; ".join(f"{count} {kind}" for kind, count in kinds.items())
+    files = ", ".join(dict.fromkeys(named.file))
+    return f"{len(named)} rows of {files} have these names but are of something else, so they are not used: {listed}"
+
+
+def _known(table: pd.DataFrame) -> str:
+    known = table[["protocol", "dataset"]].drop_duplicates().groupby("protocol").dataset.apply(", ".join)
+    return f" (known are {'; '.join(f'{name}: {datasets}' for name, datasets in known.items()) or 'none'})"

@@ -1,0 +1,130 @@
+"""Accuracies that others published: tables found by names, as papers have no other identity, with their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from modelrank.types import ModelRankError, Truth
+
+if TYPE_CHECKING:
+    from modelrank.truth.ledger import Asked
+
+SHIPPED = Path(__file__).parents[3]  # relative paths in conf/truth start here, wherever the user's shell stands
+COLUMNS = ("hub", "dataset", "model", "protocol", "metric", "accuracy", "source")
+KEY = ("hub", "dataset", "model", "protocol")
+
+
+def published(asked: Asked, *, path: str | Path, protocol: str, hub: str | None = None) -> Truth:
+    """The numbers for the data set's name, of the hub's models by name. `protocol`: full, last_block or linear.
+
+    hub: of the table, to take only its rows. ModelRankError: no number (the known ones are listed), two for one model,
+    NaN, values outside 0..1.
+    """
+    table = published_rows(path)
+    table = table.loc[table.model.isin(list(asked.models))]
+    if hub is not None:
+        table = table.loc[table.hub == hub]
+    rows = table.loc[(table.dataset == asked.dataset) & (table.protocol == protocol)]
+    if rows.empty:
+        known = table[["protocol", "dataset"]].drop_duplicates().groupby("protocol").dataset.apply(", ".join)
+        listing = "; ".join(f"{name}: {datasets}" for name, datasets in known.items())
+        raise ModelRankError(
+            f"no {protocol} accuracies on {asked.dataset} of this hub's models in {path} (known are "
+            f"{listing or 'none'}); choose one of them, or go on with truth=none"
+        )
+    if len(twice := rows.loc[rows.duplicated("model")]):
+        raise ModelRankError(
+            f"{twice.iloc[0].model} has two {protocol} accuracies on {asked.dataset} in different hubs; name the hub"
+        )
+    if rows.metric.nunique() != 1:
+        raise ModelRankError(f"accuracies by different metrics in one table: {', '.join(rows.metric.unique())}")
+    return Truth(
+        dataset=asked.dataset,
+        protocol=protocol,
+        metric=str(rows.metric.iloc[0]),
+        accuracy=dict(zip(rows.model, rows.accuracy, strict=True)),
+        per_seed={},
+        source="; ".join(dict.fromkeys(rows.source)),
+        mean_rank_elsewhere={
+            model: rank
+            for name in dict.fromkeys(rows.hub)
+            for model, rank in mean_rank_elsewhere(
+                accuracies(table.loc[table.hub == name], protocol), asked.dataset
+            ).items()
+        },
+        match="names",
+    )
+
+
+def no_truth(asked: Asked) -> None:
+    """`truth=none`: rank without comparing."""
+
+
+def published_rows(path: str | Path) -> pd.DataFrame:
+    """All published rows: hub, dataset, model, protocol, metric, accuracy, source."""
+    path = resolve(path)
+    try:
+        rows = pd.read_csv(path, dtype=dict.fromkeys((*KEY, "metric", "source"), str), keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
+    if missing := [column for column in COLUMNS if column not in rows]:
+        raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}")
+    rows["accuracy"] = pd.to_numeric(rows.accuracy, errors="coerce")
+    rows = valid(rows, path)
+    twice = rows.loc[rows.duplicated(list(KEY))]
+    if len(twice):
+        first = ", ".join(str(twice.iloc[0][column]) for column in KEY)
+        raise ModelRankError(f"{path}: {len(twice)} rows are there twice, first ({first}); keep one of them")
+    return rows
+
+
+def valid(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The rows; ModelRankError where an accuracy is missing or no fraction of 1."""
+    values = rows["accuracy"].to_numpy(float)
+    lowest = np.where(rows["metric"] == "r2", -np.inf, 0.0)  # of the metrics only R^2 has values below 0
+    bad = rows.loc[~((values >= lowest) & (values <= 1))]
+    if len(bad):
+        first = bad.iloc[0]
+        raise ModelRankError(
+            f"{path}: {len(bad)} accuracies are missing or no fraction of 1, first {first.accuracy!r} of {first.model} "
+            f"on {first.dataset}; mend or remove the row"
+        )
+    return rows
+
+
+def accuracies(rows: pd.DataFrame, protocol: str) -> dict[str, dict[str, float]]:
+    """data set -> model -> accuracy of one protocol, of one hub's rows."""
+    chosen = rows.loc[rows.protocol == protocol]
+    return {
+        str(dataset): group.groupby("model").accuracy.mean().to_dict()
+        for dataset, group in chosen.groupby("dataset", sort=False)
+    }
+
+
+def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
+    """`static_order` over all data sets but this one; tables: data set -> model -> accuracy, see `accuracies`."""
+    return static_order([accuracy for other, accuracy in tables.items() if other != dataset])
+
+
+def static_order(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The static order of a hub: each model's mean rank by accuracy over other data sets; 1 = best.
+
+    tables: model -> accuracy, one each. Ties share their mean rank. A model that a table lacks is ranked by the others.
+    Says nothing about the data set in question, so every scorer that looks at the images should beat it.
+    """
+    ranks: dict[str, list[float]] = {}
+    for accuracy in tables:
+        for model, rank in zip(accuracy, rankdata([-value for value in accuracy.values()]), strict=True):
+            ranks.setdefault(model, []).append(float(rank))
+    return {model: float(np.mean(values)) for model, values in ranks.items()}
+
+
+def resolve(path: str | Path) -> Path:
+    """A relative path of a config counts from the project's root."""
+    return SHIPPED / Path(path).expanduser()  # an absolute path stays as it is
