@@ -100,7 +100,9 @@ def data_of(root, tmp_path, **settings):
 
 
 def test_other_folders_splits_subsamples_and_metrics_are_other_data(folder, tmp_path):
-    other = image_folder(tmp_path / "two", {"cat": 12, "dog": 12})
+    other = image_folder(tmp_path / "two", {"cat": 12, "dog": 12}, seed=50)
+    copy = image_folder(tmp_path / "copy", {"cat": 12, "dog": 12})
+    assert data_id(data_of(copy, tmp_path)) == data_id(data_of(folder, tmp_path)), "a copy is the same images"
     every = [data_of(folder, tmp_path), data_of(other, tmp_path)]
     for change in ({"seed": 1}, {"val": 0.3}, {"test": 0.3}, {"subsample": {"train": 6}}, {"subsample": {"test": 4}}):
         every.append(data_of(folder, tmp_path, **change))
