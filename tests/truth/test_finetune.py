@@ -1,8 +1,10 @@
+import json
 import threading
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -13,10 +15,10 @@ from modelrank.data.module import ImageDataModule
 from modelrank.truth import finetune
 from modelrank.truth.finetune import has_depthwise, held_in_memory
 from modelrank.truth.grid import Racing
-from modelrank.truth.ledger import protocol_id
-from modelrank.truth.measure import cell_folder, measure
+from modelrank.truth.ledger import Asked, data_id, measured, model_id, protocol_id
+from modelrank.truth.measure import cell_folder, measure, record
 from modelrank.truth.task import TransferTask
-from modelrank.types import ModelRankError
+from modelrank.types import ModelRankError, NotMeasured
 
 
 def explosive(small):
@@ -206,6 +208,30 @@ def test_two_processes_measure_a_cell_once(tmp_path, digits, model, trainer, pro
         thread.join()
     assert rows[0] == rows[1]
     assert watched == [("train",), ("train", "val"), "test"]
+
+
+def test_what_an_earlier_version_measured_is_taken_into_a_table_with_ids(tmp_path, digits, model, protocol):
+    def taken():
+        return measure(model, digits, protocol, trainer=None, cache=tmp_path / "cache", anew=False)
+
+    with pytest.raises(NotMeasured, match="small on digits, seed 0: not measured before by tiny"):
+        taken()
+    assert not (tmp_path / "cache").exists()
+    cell = cell_folder(model, digits, protocol, cache=tmp_path / "cache", seed=0)
+    cell.mkdir(parents=True)
+    training = {"lr": 0.1, "wd": 0.0, "until": 2, "curve": [[1, 0.5, 0.2], [2, 1.0, 0.4]], "failed": "", "seconds": 1.0}
+    earlier = {"dataset": "digits", "model": "small", "protocol": "old name", "seed": 0, "accuracy": 0.5}
+    earlier |= {"metric": "accuracy", "protocol_hash": "a" * 12, "data_fingerprint": "b" * 12, "trainings": [training]}
+    (cell / "row.json").write_text(json.dumps(earlier))
+    record(taken(), cell, table=tmp_path / "measured.csv")
+    truth = measured(Asked.of([model], digits, protocol), paths=[tmp_path / "measured.csv"])
+    assert truth.accuracy == {"small": 0.5}
+    assert truth.protocol == "tiny"
+    for name in ("measured.csv", "curves.csv"):
+        row = pd.read_csv(tmp_path / name, dtype=str).iloc[0]
+        assert (row.model_id, row.data_id) == (model_id(model), data_id(digits))
+        assert row.protocol_id == protocol_id(protocol)
+        assert "protocol_hash" not in row
 
 
 def test_the_cell_depends_on_all_that_decides_the_number(tmp_path, digits, model, protocol):

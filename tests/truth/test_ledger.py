@@ -252,11 +252,14 @@ def test_a_row_that_could_not_be_found_again_is_refused(tmp_path):
             add(tmp_path / "t.csv", [{key: value for key, value in row().items() if key != column}])
 
 
-def test_rows_of_an_earlier_version_stay_where_they_are(tmp_path):
-    path = write(tmp_path / "t.csv", {key: value for key, value in row().items() if not key.endswith("_id")})
+def test_rows_of_an_earlier_version_stay_until_they_are_measured_again(tmp_path):
+    earlier = [{key: value for key, value in row(seed=s).items() if not key.endswith("_id")} for s in (0, 1)]
+    path = write(tmp_path / "t.csv", *earlier)
     add(path, [row(accuracy=0.9)])
-    assert measured(ASKED, paths=[path]).accuracy == {"a": 0.9}
-    assert len(rows([path])) == 2
+    truth = measured(ASKED, paths=[path])
+    assert truth.accuracy == {"a": 0.9}
+    assert "1 of an earlier version, without ids" in truth.unmatched
+    assert sorted(pd.read_csv(path).seed) == [0, 1]
 
 
 def test_many_writers_lose_nothing(tmp_path):

@@ -117,7 +117,7 @@ def _point(cfg: DictConfig, model: PretrainedModel, data: ImageData, protocol: F
     if known is not None:
         return known
     row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
-    record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), cache=cache)
+    record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), table=cache / "truth" / "measured.csv")
     return {"lr": row["lr"], "wd": row["weight_decay"]}
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 IDS = ("model_id", "data_id", "protocol_id")  # 12 hex digits each
 ROW = (*IDS, "seed")  # what makes a row unique; measured again = replaced
 NAMES = ("dataset", "model", "protocol")
+CELL = (*NAMES, "seed")
 OTHER = {  # what a row with the right names and another id is
     "protocol_id": "by other settings of {protocol}",
     "data_id": "on other images named {dataset}",
@@ -148,6 +149,7 @@ def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
 def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
     """Add measured rows, or rows about them, in the place of those with the same ids and seed.
 
+    A row of an earlier version, without ids, goes where its cell (names and seed) is measured again: it was of no use.
     Under a lock and by renaming: no reader sees half a table, no two processes lose each other's rows. ModelRankError
     where a row has not all of the `ROW`.
     """
@@ -160,12 +162,17 @@ def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
         if path.exists():  # everything as text: rewriting the file must not touch the digits of older rows
             old = pd.read_csv(path, dtype=str, keep_default_na=False)
             old = old.reindex(columns=[*old, *(column for column in ROW if column not in old)], fill_value="")
-            keys, replaced = (pd.MultiIndex.from_frame(table.loc[:, list(ROW)]) for table in (old, fresh))
-            fresh = pd.concat([old.loc[~keys.isin(replaced)], fresh], ignore_index=True).fillna("")
+            again = _cells(old, ROW).isin(_cells(fresh, ROW))
+            again |= (old.model_id == "").to_numpy() & _cells(old, CELL).isin(_cells(fresh, CELL))
+            fresh = pd.concat([old.loc[~again], fresh], ignore_index=True).fillna("")
         fresh = fresh.sort_values([*NAMES, "seed"], kind="stable")
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         fresh.to_csv(temporary, index=False, lineterminator="\n")
         temporary.replace(path)
+
+
+def _cells(table: pd.DataFrame, columns: Sequence[str]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table.reindex(columns=columns, fill_value=""))
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -20,13 +20,21 @@ from modelrank.truth import curves, scenes
 from modelrank.truth.grid import remembered
 from modelrank.truth.ledger import add, data_id, model_id, protocol_id
 from modelrank.truth.protocol import MakeTrainer, Protocol
+from modelrank.types import NotMeasured
 
 log = logging.getLogger(__name__)
 EARLIER = ("protocol_hash", "data_fingerprint")  # in rows kept by earlier versions; the ids stand for both
 
 
 def measure(
-    model: PretrainedModel, data: ImageData, protocol: Protocol, *, trainer: MakeTrainer, cache: Path, seed: int = 0
+    model: PretrainedModel,
+    data: ImageData,
+    protocol: Protocol,
+    *,
+    trainer: MakeTrainer,
+    cache: Path,
+    seed: int = 0,
+    anew: bool = True,
 ) -> dict[str, Any]:
     """The row of `experiments/truth/measured.csv` for this model, data set, protocol and seed, with its `trainings`.
 
@@ -34,9 +42,12 @@ def measure(
     that decides the result; a second process that wants the same cell waits for the first.
 
     trainer: makes a `pytorch_lightning.Trainer` from keyword arguments (device and strategy are its own).
+    anew:    False = only what was finished before; NotMeasured where that is nothing.
     ModelRankError: weights that cannot be had, or training that failed at every grid point.
     """
     folder = cell_folder(model, data, protocol, cache=cache, seed=seed)
+    if not anew and not (folder / "row.json").exists():
+        raise NotMeasured(f"{model.name} on {data.name}, seed {seed}: not measured before by {protocol.name}")
     folder.mkdir(parents=True, exist_ok=True)
     # Under DDP the ranks are one measurement: rank 0 holds the lock for all.
     with _Alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
@@ -46,12 +57,11 @@ def measure(
     return names | {"seed": seed} | ids | {name: value for name, value in row.items() if name not in (*EARLIER, *names)}
 
 
-def record(row: Mapping[str, Any], folder: Path, *, cache: Path) -> dict[str, Any]:
-    """Add a measurement to the user's tables (accuracies, learning curves, boxes found); the row without `trainings`.
+def record(row: Mapping[str, Any], folder: Path, *, table: Path) -> dict[str, Any]:
+    """Add a measurement to `table`, and its learning curves and found boxes beside it; the row without `trainings`.
 
     folder: of the measurement, see `cell_folder`; the disk space of its networks is given back.
     """
-    table = Path(cache) / "truth" / "measured.csv"
     flat = {key: value for key, value in row.items() if key != "trainings"}
     add(table, [flat])
     curves.append(table, flat, row.get("trainings", ()))  # absent in what was measured before they were kept
