@@ -8,12 +8,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from modelrank import build, sweep  # both import torch and the like only when they need them: --help is quick
+from modelrank.types import ModelRankError
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
-    from modelrank import build, sweep  # imports from here on: --help and a typo must be answered at once
-    from modelrank.types import ModelRankError
-
     log = logging.getLogger("modelrank")
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     if cfg.skip_done and sweep.already_done():
@@ -31,4 +31,8 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    try:
+        build.refuse_unreadable(sys.argv[1:])
+    except ModelRankError as error:
+        sys.exit(f"modelrank: {error}")
     main()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import InstantiationException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -86,6 +87,23 @@ def truth(cfg: DictConfig) -> Any:
 def trainer(cfg: DictConfig) -> Callable[..., Any]:
     """A function that makes a `Trainer`; Lightning is imported only when one is made."""
     return partial(instantiate, cfg.trainer)
+
+
+def refuse_unreadable(arguments: Sequence[str]) -> None:
+    """Say how to quote a value that Hydra's grammar cannot read: a path with spaces, brackets, other letters, ~."""
+    parser = OverridesParser.create()
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or argument.startswith("-"):
+            continue
+        try:
+            parser.parse_override(argument)
+        except HydraException:
+            quoted = value.replace("\\'", "'").replace("'", "\\'")
+            raise ModelRankError(
+                f"{argument} cannot be read: a value with spaces, brackets, ~ or letters other than a to z is quoted "
+                f"for Hydra, and once more for the shell: \"{key}='{quoted}'\""
+            ) from None
 
 
 def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:

@@ -5,6 +5,8 @@ and a tensor that lands in the wrong place is seen.
 """
 
 import argparse
+import logging
+import os
 import re
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from torch import nn
 from torchvision.models import resnet50
 
 from modelrank.hub.architectures import resnet50_trunk
-from modelrank.hub.checkpoint_files import CheckpointFile, read_checkpoint, snapshots
+from modelrank.hub.checkpoint_files import CheckpointFile, snapshots
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.types import MissingAsset, ModelRankError
 
@@ -148,23 +150,32 @@ def test_a_file_that_does_not_fit_is_told_by_name_and_shape(tmp_path):
         saved(tmp_path / "d.pth", state, prefix="module.").load_into(small(), tmp_path)
 
 
-class Anything:
-    pass
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", "net.0."])
+def test_the_prefix_of_a_wrapper_is_found(tmp_path, prefix, caplog):
+    source, target = small(), small()
+    other = {"queue": torch.zeros(3), "head.weight": torch.zeros(2)}
+    with caplog.at_level(logging.INFO):
+        saved(tmp_path / "a.pth", below(prefix, source.state_dict()) | other).load_into(target, tmp_path)
+    assert all(torch.equal(target.state_dict()[key], value) for key, value in source.state_dict().items())
+    assert f"begin with '{prefix}', which is cut off" in caplog.text
 
 
-def test_a_file_that_holds_code_or_no_tensors_is_refused(tmp_path):
-    torch.save({"state_dict": Anything()}, tmp_path / "code.pth")
-    with pytest.raises(ModelRankError, match="holds more than tensors"):
-        read_checkpoint(tmp_path / "code.pth")
-    torch.save({"epoch": 3, "weights": {"a": torch.zeros(1)}}, tmp_path / "other.pth")
-    with pytest.raises(
-        ModelRankError, match=r"neither itself nor under state_dict, model, resnet \(its keys are epoch"
-    ):
-        read_checkpoint(tmp_path / "other.pth")
-    for name in ("cut.pth", "cut.safetensors"):
-        (tmp_path / name).write_bytes(b"\x80\x02 not a file of tensors")
-        with pytest.raises(ModelRankError, match=f"{name} is damaged"):
-            read_checkpoint(tmp_path / name)
+def test_of_two_networks_that_fit_one_must_be_chosen(tmp_path):
+    student, teacher, target = small(), small(), small()
+    both = below("student.", student.state_dict()) | below("teacher.", teacher.state_dict())
+    with pytest.raises(ModelRankError, match=r"choose: hub\.prefix=student\. or teacher\."):
+        saved(tmp_path / "a.pth", both).load_into(target, tmp_path)
+    saved(tmp_path / "a.pth", both, prefix="teacher.").load_into(target, tmp_path)
+    assert torch.equal(target[3].weight, teacher[3].weight)
+
+
+def test_where_the_network_is_may_be_said_and_is_part_of_the_identity(tmp_path):
+    first, second, target = small(), small(), small()
+    content = {"a": first.state_dict(), "b": second.state_dict()}
+    weights = saved(tmp_path / "a.pth", content, key="b")
+    weights.load_into(target, tmp_path)
+    assert torch.equal(target[3].weight, second[3].weight)
+    assert weights.identity() != CheckpointFile(weights.path, key="a").identity()
 
 
 def test_snapshots_of_a_run_are_a_hub_in_the_order_of_their_numbers(tmp_path):
@@ -179,6 +190,45 @@ def test_snapshots_of_a_run_are_a_hub_in_the_order_of_their_numbers(tmp_path):
     identities = {model.identity()["weights"]["sha256"] for model in models.values()}
     assert len(identities) == 4
     assert models["epoch_2"].load(tmp_path)[3].weight.shape == (2, 4)
+
+
+def test_names_of_snapshots_keep_what_is_no_suffix(tmp_path):
+    names = [
+        "best-val_loss=1.91.ckpt",
+        "best-val_loss=1.52.ckpt",
+        "acc_0.83.pth.tar",
+        "best.pth",
+        "best.pt",
+        "v1.0.bin",
+    ]
+    for name in names:
+        saved(tmp_path / name, small().state_dict())
+    (tmp_path / os.fsdecode(b"na\xefve.pth")).write_bytes((tmp_path / "best.pth").read_bytes())
+    models = snapshots(str(tmp_path), small, Preprocessing())
+    expected = {"best-val_loss=1.91", "best-val_loss=1.52", "acc_0.83", "best.pth", "best.pt", "v1.0", r"na\xefve"}
+    assert set(models) == expected
+    assert all(len(model.load(tmp_path)) == 4 for model in models.values())
+
+
+def test_what_is_no_checkpoint_is_left_out_and_said(tmp_path, caplog):
+    saved(tmp_path / "epoch_1.pth", small().state_dict())
+    (tmp_path / "epoch_2.ckpt").mkdir()
+    (tmp_path / "._epoch_1.pth").write_bytes(b"\0\5\x16\7" * 50)
+    (tmp_path / "log.txt").write_text("x")
+    with caplog.at_level(logging.INFO):
+        assert list(snapshots(str(tmp_path), small, Preprocessing())) == ["epoch_1"]
+    assert "3 of 4 entries are no checkpoints: ._epoch_1.pth, epoch_2.ckpt, log.txt" in caplog.text
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+def test_a_network_for_other_than_colour_images_is_refused(tmp_path, channels):
+    def other() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, 4, 1), nn.Flatten(), nn.Linear(4, 2))
+
+    saved(tmp_path / "a.pth", other().state_dict())
+    model = snapshots(str(tmp_path), other, Preprocessing())["a"]
+    with pytest.raises(ModelRankError, match=rf"model a: its first layer takes images of {channels} channel"):
+        model.load(tmp_path)
 
 
 @pytest.mark.parametrize("folder", [None, "nowhere", "."])

@@ -161,7 +161,7 @@ def test_a_network_of_ones_own_is_given_not_named(tmp_path, data):
     "description",
     [
         {"library": "other", "name": "os.system", "arguments": {"command": "true"}},
-        {"library": "modelrank", "name": "modelrank.hub.checkpoint_files.read_checkpoint", "arguments": {}},
+        {"library": "modelrank", "name": "modelrank.hub.state_dicts.read_checkpoint", "arguments": {}},
         {"library": "torchvision", "name": "_utils", "arguments": {}},
         {"library": "timm", "name": "hf-hub:some/where", "arguments": {}},
         {"library": "timm", "name": "resnet18", "arguments": {"pretrained": True}},

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
+import logging
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from modelrank.hub.architectures import resnet50_trunk
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.hub.state_dicts import RULES, read_checkpoint
 from modelrank.hub.weights import check_fit
 from modelrank.keys import digest
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
-CONTAINERS = ("state_dict", "model", "resnet")  # keys under which training scripts keep the network
+log = logging.getLogger(__name__)
+
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".tar", ".bin")
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """One file of tensors: *.safetensors, or anything that `torch.load(weights_only=True)` reads.
+    """One file of tensors, see `read_checkpoint`, which takes `key`.
 
     source: where the file can be had, for the message when it is not there; downloads are left to the user.
     prefix: of the names that belong to the network; it is cut off, and names without it are left out (a second
-            encoder, a queue).
+            encoder, a queue). "" = as the names are, or where they do not fit, the only prefix with which they do.
     drop:   beginnings of the names (after the prefix) of heads that the architecture does not have.
     rename: regular expressions and replacements, applied one after the other.
     """
 
     path: str
     source: str = ""
+    key: str = ""
     prefix: str = ""
     drop: Sequence[str] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -54,8 +55,8 @@ class CheckpointFile:
         MissingAsset when there is no file, ModelRankError when it cannot be read or does not fit. A file may lack the
         counters of batch normalisation, which nothing uses.
         """
-        found = self._named(read_checkpoint(self._present()))
         state = model.state_dict()
+        found = self._named(read_checkpoint(self._present(), self.key), list(state))
         counters = {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
         found = counters | found
         wanted = {name: value.shape for name, value in state.items()}
@@ -66,7 +67,7 @@ class CheckpointFile:
     def identity(self) -> dict[str, Any]:
         """JSON-able: the file's content and what is done to it. MissingAsset when there is no file."""
         rules = {"prefix": self.prefix, "drop": list(self.drop), "rename": [list(rule) for rule in self.rename.items()]}
-        return {"sha256": digest(self._present()), **rules}
+        return {"sha256": digest(self._present()), "key": self.key, "reading": RULES, **rules}
 
     @property
     def _path(self) -> Path:
@@ -81,46 +82,32 @@ class CheckpointFile:
             raise MissingAsset(f"no weights at {self._path}: put the file there{self._from}")
         return self._path
 
-    def _named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _named(self, tensors: Mapping[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
+        prefix = self.prefix or ("" if self.rename else self._prefix(tensors, wanted))
         found = {
-            name.removeprefix(self.prefix): value
+            name.removeprefix(prefix): value
             for name, value in tensors.items()
-            if name.startswith(self.prefix) and not name.removeprefix(self.prefix).startswith(tuple(self.drop))
+            if name.startswith(prefix) and not name.removeprefix(prefix).startswith(tuple(self.drop))
         }
         if not found:
             raise ModelRankError(
-                f"{self._path}: no name begins with {self.prefix!r}; it holds {', '.join(list(tensors)[:4])}, ..."
+                f"{self._path}: no name begins with {prefix!r}; it holds {', '.join(list(tensors)[:4])}, ..."
             )
         for pattern, new in self.rename.items():
             found = {re.sub(pattern, new, name): value for name, value in found.items()}
         return found
 
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a file, taken out of their container ('state_dict', 'model' or 'resnet') if there is one.
-
-    Runs no code from the file. The one class allowed beyond torch's own is `argparse.Namespace`, the options that
-    training scripts like to save; it holds plain values.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, KeyError) as error:
-        raise ModelRankError(  # torch's own advice is to run the file's code: withheld
-            f"{path} is damaged or holds more than tensors, which is not read; save its state dict alone and use that"
-        ) from error
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            return content if isinstance(content, dict) else dict(content)  # as it is: it may carry module versions
-    keys = (
-        f"its keys are {', '.join(map(str, list(content)[:6]))}" if isinstance(content, Mapping) else "it has no keys"
-    )
-    raise ModelRankError(
-        f"{path} holds no mapping of names to tensors, neither itself nor under {', '.join(CONTAINERS)} ({keys})"
-    )
+    def _prefix(self, names: Mapping[str, Tensor], wanted: Sequence[str]) -> str:
+        """What a wrapper (DDP, torch.compile, a LightningModule) put before every name that the network wants."""
+        needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
+        candidates = [name.removesuffix(needed[0]) for name in names if name.endswith(needed[0])]
+        fitting = [prefix for prefix in candidates if all(prefix + name in names for name in needed)]
+        if "" in fitting or not fitting:
+            return ""
+        if len(fitting) > 1:
+            raise ModelRankError(f"{self._path} holds several such networks; choose: hub.prefix={' or '.join(fitting)}")
+        log.info("%s: the names of the network begin with %r, which is cut off", self._path, fitting[0])
+        return fitting[0]
 
 
 def resnet50_checkpoint(
@@ -144,17 +131,26 @@ def snapshots(
     preprocessing: Preprocessing,
     prefix: str = "",
     drop: Sequence[str] = (),
+    key: str = "",
 ) -> dict[str, PretrainedModel]:
     """Snapshots of one training run as a hub (`hub=checkpoints`): a folder of files for one architecture.
 
-    Their names are those of the files without suffix, ordered by the numbers in them (epoch_2 before epoch_10).
+    Their names are those of the files without suffix (with it where two would share one), ordered by the numbers in
+    them (epoch_2 before epoch_10). Hidden files, folders and files of other suffixes are left out, and it is said.
     """
     root = Path(folder).expanduser() if folder else None
     if root is None or not root.is_dir():
         raise ModelRankError(f"hub.folder={folder}: give the folder that holds the run's checkpoints")
-    files = {path.name.split(".")[0]: path for path in root.iterdir() if path.suffix in SUFFIXES}
-    if not files:
+    everything = sorted(root.iterdir())
+    paths = [path for path in everything if path.suffix in SUFFIXES and path.is_file() and path.name[0] != "."]
+    if not paths:
         raise ModelRankError(f"hub.folder={folder} holds no checkpoint ({', '.join(SUFFIXES)})")
+    if others := [_shown(path.name) for path in everything if path not in paths]:
+        log.info(
+            "%s: %d of %d entries are no checkpoints: %s", root, len(others), len(everything), ", ".join(others[:5])
+        )
+    twice = Counter(map(_stem, paths))
+    files = {_stem(path) if twice[_stem(path)] == 1 else _shown(path.name): path for path in paths}
     order = sorted(
         files, key=lambda name: [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
     )
@@ -162,11 +158,24 @@ def snapshots(
         name: PretrainedModel(
             name=name,
             architecture=architecture,
-            weights=CheckpointFile(str(files[name]), prefix=prefix, drop=drop),
+            weights=CheckpointFile(str(files[name]), key=key, prefix=prefix, drop=drop),
             family="snapshot",
-            pretraining=f"{root.name}, {files[name].name}",
+            pretraining=f"{root.name}, {_shown(files[name].name)}",
             licence="your own",
             preprocessing=preprocessing,
         )
         for name in order
     }
+
+
+def _stem(path: Path) -> str:
+    """The name without what says that it is a checkpoint: 'best-val_loss=1.91.ckpt' and 'best.pth.tar' lose no more."""
+    name = _shown(path.name)
+    for suffix in (".tar", *SUFFIXES):
+        name = name.removesuffix(suffix) or name
+    return name
+
+
+def _shown(name: str) -> str:
+    """A file's name as text that can be printed and saved: bytes that are no UTF-8 appear as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -65,11 +65,22 @@ class PretrainedModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = self.architecture()
+            self._check_channels(model)
             if self.weights is None:
                 _settle_batch_norm(model)
         if self.weights is not None:
             self.weights.load_into(model, Path(cache))
         return model.eval()
+
+    def _check_channels(self, model: nn.Module) -> None:
+        """Images have three channels here. A first layer of 12 or 48 sees blocks of pixels, so multiples of 3 pass."""
+        first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+        if first is not None and first.in_channels % 3:
+            raise ModelRankError(
+                f"model {self.name}: its first layer takes images of {first.in_channels} channel(s), but images have 3 "
+                "here, red, green and blue, grey ones too; take a network for colour images, or spread the weights of "
+                "its first layer over three channels"
+            )
 
     def identity(self, *, seed: int = 0) -> dict[str, Any]:
         """JSON-able content that decides the features: architecture, weights, preprocessing."""

@@ -13,11 +13,13 @@ from typing import Any
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
+from timm.models import clean_state_dict
 from torch import nn
 
-from modelrank.hub.checkpoint_files import SUFFIXES, read_checkpoint
+from modelrank.hub.checkpoint_files import SUFFIXES
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.hub.state_dicts import RULES, read_checkpoint
 from modelrank.keys import digest
 from modelrank.packages import impatient
 from modelrank.types import Availability, MissingAsset, ModelRankError
@@ -32,10 +34,12 @@ def pretrained(
     preprocessing: Preprocessing | None = None,
     pretraining: str | None = None,
     imagenet_accuracy: float | None = None,
+    key: str = "",
 ) -> PretrainedModel:
     """One model of timm, `NAME` or `NAME.TAG`; `name`: its id in our results (default: `model`).
 
-    folder: where the user's own weight file may lie, as MODEL.safetensors, MODEL.pth or under its published name.
+    folder: where the user's own weight file may lie, as MODEL.safetensors, MODEL.pth or under its published name;
+            key: where in it the network is, see `state_dicts.read_checkpoint`.
     preprocessing: None for timm's own: the centre crop takes `crop_pct` of the image (other modes are not followed).
     pretraining: words for the report; None for timm's tag.
     """
@@ -50,7 +54,7 @@ def pretrained(
         name=name or model,
         architecture=partial(timm.create_model, model, num_classes=cfg.num_classes),
         weights=TimmWeights(
-            model, cfg.hf_hub_id, str(cfg.url) if cfg.url else None, folder, {"num_classes": cfg.num_classes}
+            model, cfg.hf_hub_id, str(cfg.url) if cfg.url else None, folder, key, {"num_classes": cfg.num_classes}
         ),
         family=timm.models.model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2],
         pretraining=pretraining or cfg.tag or "timm's default weights",
@@ -71,14 +75,14 @@ def _published_preprocessing(cfg: Any) -> Preprocessing:
     )
 
 
-def hub(names: Sequence[str], folder: str | None = None) -> dict[str, PretrainedModel]:
+def hub(names: Sequence[str], folder: str | None = None, key: str = "") -> dict[str, PretrainedModel]:
     """`hub=timm 'hub.names=[resnet18.a1_in1k, vit_tiny*]'`: a name, a name with a tag, or a glob over all of them."""
     found: dict[str, PretrainedModel] = {}
     for given in names:
         matched = timm.list_models(given, pretrained=True) if set(given) & set("*?[") else [given]
         if not matched:
             raise ModelRankError(f"hub.names: timm has no pre-trained model that matches {given!r}")
-        found |= {model: pretrained(model, folder=folder) for model in matched}
+        found |= {model: pretrained(model, folder=folder, key=key) for model in matched}
     if not found:
         raise ModelRankError("hub.names is empty: name models of timm, for example 'hub.names=[resnet18,vit_tiny*]'")
     return found
@@ -92,6 +96,7 @@ class TimmWeights:
     hf_hub_id: str | None
     url: str | None
     folder: str | None = None
+    key: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def availability(self, cache: Path, name: str) -> Availability:
@@ -102,13 +107,13 @@ class TimmWeights:
     def identity(self) -> dict[str, Any]:
         """The user's own file by its content; timm's by its published place, which timm does not pin further."""
         if own := self._own():
-            return {"timm": self.model, "sha256": digest(own)}
+            return {"timm": self.model, "sha256": digest(own), "key": self.key, "reading": RULES}
         return {"timm": self.model, "hf_hub_id": self.hf_hub_id, "url": self.url}
 
     def load_into(self, model: nn.Module, cache: Path) -> None:
         """Through timm's own loader, which knows how each published file becomes a state of today's modules."""
         own = self._own()
-        overlay = {"state_dict": read_checkpoint(own)} if own else None
+        overlay = {"state_dict": clean_state_dict(read_checkpoint(own, self.key))} if own else None
         try:
             with impatient(), torch.random.fork_rng(devices=[]):
                 loaded = timm.create_model(self.model, pretrained=True, pretrained_cfg_overlay=overlay, **self.options)

@@ -17,9 +17,9 @@ import torchvision.models
 from filelock import FileLock
 from torch import nn
 
-from modelrank.hub.checkpoint_files import read_checkpoint
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.hub.state_dicts import read_checkpoint
 from modelrank.keys import digest
 from modelrank.packages import impatient
 from modelrank.types import Availability, MissingAsset, ModelRankError

@@ -19,7 +19,7 @@ from modelrank.keys import key
 from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.tracking import Tracker
-from modelrank.types import FeatureSet
+from modelrank.types import FeatureSet, ModelRankError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def feature_sets(
                 beside = features_of(cfg, model, general)
                 features = replace(features, general=beside.features, key=key([features.key, beside.key]))
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
-            log.exception("%s: no features", model.name)
+            log.error("%s: no features: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
             features = error
         yield model, features
 
