@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,28 @@ def test_a_data_set_that_cannot_be_made_is_told_in_one_sentence():
         cfg = compose("config", ["dataset=pets", "dataset.scored=[test]"])
     with pytest.raises(ModelRankError, match=r"^dataset\.scored=\['test'\]"):
         build.dataset(cfg)
+
+
+@pytest.mark.parametrize("value", ["/x/my data (1)", "/x/花/数据", "~/images", "/x/a=b,c", "/x/it's", "[a, b"])
+def test_a_value_that_hydra_cannot_read_is_answered_with_its_quoted_form(value, tmp_path):
+    with pytest.raises(ModelRankError, match="cannot be read") as refusal:
+        build.refuse_unreadable([f"dataset.root={value}"])
+    (quoted,) = re.findall(r'"(dataset\.root=.*)"$', str(refusal.value))
+    build.refuse_unreadable([quoted])
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("config", ["dataset=folder", quoted]).dataset.root == value
+
+
+def test_what_hydra_can_read_passes():
+    given = [
+        "hub.names=[a,b]",
+        "+a.b=1",
+        "~x",
+        "++a._target_=b",
+        "seed=1,2",
+        "--config-dir",
+        "my conf",
+        "--cfg=job",
+        "-m",
+    ]
+    build.refuse_unreadable(given)
