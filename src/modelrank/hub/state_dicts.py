@@ -26,8 +26,8 @@ CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state
 # What may stand beside tensors: options, numbers and arrays of them, under NumPy's old and new names.
 HARMLESS: list[Any] = [argparse.Namespace, np.dtype, np.ndarray, *{type(np.dtype(c)) for c in "?bhilqBHILQefdSU"}]
 HARMLESS += [
-    (make, f"numpy.{core}.multiarray.{make.__name__}")
-    for make in (np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0])
+    (make, f"numpy.{core}.multiarray.{name}")
+    for name, make in (("scalar", np.float64(0).__reduce__()[0]), ("_reconstruct", np.zeros(1).__reduce__()[0]))
     for core in ("core", "_core")
 ]
 
