@@ -1,0 +1,156 @@
+"""From accuracies on other data sets, scores and facts to a `Belief`: memory, weights of scorers, and cold start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from modelrank.memory.belief import Belief
+
+Array = NDArray[np.float64]
+
+OWN_NOISE = 0.3  # sd of z that no other data set tells of a model
+UNKNOWN = (0.6, 0.25)  # location of accuracies, and its sd, where no data set is remembered
+UNKNOWN_SCALE = (np.log(0.05), 1.0)
+WEIGHT_PENALTY = 10.0  # rows of z whose say equals that of the prior weights: 1 for memory, 0 for each scorer
+FACT_PENALTY = 1.0
+RARE = 3  # words (families, pre-training sets) of fewer models than that are told apart from nothing
+
+
+def believe(
+    elsewhere: pd.DataFrame,
+    *,
+    scores: pd.DataFrame | None = None,
+    scores_elsewhere: Mapping[str, pd.DataFrame] | None = None,
+    facts: pd.DataFrame | None = None,
+) -> Belief:
+    """What other data sets, scorers and metadata say of the models before any of them is trained.
+
+    elsewhere: models x other data sets, accuracies, NaN where not measured. Its index names the models of the hub.
+    scores: models x scorers on the target, higher is better, NaN where a scorer has no value.
+    scores_elsewhere: data set -> the same table there; what scorers are worth is learnt on these sets.
+    facts: models x metadata (numbers and words); a model that memory lacks is placed by those it resembles.
+
+    The target is taken for one more data set like the others: z has the mean of the others' normal scores, and their
+    covariance about it. Nothing is fitted to the target.
+    """
+    z, missing = remembered(elsewhere, facts)
+    n = z.shape[1]
+    average = z.mean(1) if n else np.zeros(len(z))
+    centred = z - average[:, None]
+    covariance = centred @ centred.T / max(n - 1, 1) * (1 + 1 / max(n, 1))
+    own = OWN_NOISE**2 + (1 - OWN_NOISE**2) * missing.mean(1) if n else np.ones(len(z))
+    if n == 1:  # one set cannot say how sets differ
+        own = np.maximum(own, 0.5)
+    mean = average
+    if scores is not None and scores_elsewhere:
+        weights = scorer_weights(z, list(elsewhere.columns), scores_elsewhere)
+        mean = _combined(average, scores, weights)
+    elif scores is not None and not n:
+        mean = normal_scores(scores).mean(axis=1).fillna(0.0).to_numpy()
+    return Belief(mean, covariance + np.diag(own), *_units(elsewhere, z))
+
+
+def remembered(elsewhere: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDArray[np.bool_]]:
+    """Normal scores (models x data sets) with the gaps filled, and where the gaps were.
+
+    A gap is filled from the model's facts by what they meant on that set, where there are facts; and by the model's mean
+    on the others, drawn towards 0 as if it had one set more.
+    """
+    z = normal_scores(elsewhere).to_numpy()
+    missing = np.isnan(z)
+    if not missing.any():
+        return z, missing
+    known = (~missing).sum(1)
+    design = _design(facts.reindex(elsewhere.index)) if facts is not None and facts.shape[1] else None
+    guess = np.zeros_like(z)
+    for column in range(z.shape[1]):
+        if design is not None:
+            rows = ~missing[:, column]
+            guess[:, column] = design @ _ridge(design[rows], z[rows, column], FACT_PENALTY)
+    own = np.where(missing, 0.0, z - guess).sum(1) / (known + 1)  # how the model differs from what its facts say
+    return np.where(missing, guess + own[:, None], z), missing
+
+
+def scorer_weights(z: Array, datasets: list[str], scores: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """What memory and each scorer are worth, learnt over the data sets that have scores: ridge drawn towards memory
+    alone, on normal scores. Memory, on each of these sets, is that of the others."""
+    used = [index for index, name in enumerate(datasets) if name in scores]
+    names = list(dict.fromkeys(scorer for name in datasets if name in scores for scorer in scores[name].columns))
+    rows, targets = [], []
+    for index in used:
+        others = np.delete(z, index, axis=1)
+        memory = others.mean(1) if others.shape[1] else np.zeros(len(z))
+        values = normal_scores(scores[datasets[index]]).reindex(columns=names).fillna(0.0)
+        rows.append(np.column_stack([memory, values.to_numpy()]))
+        targets.append(z[:, index])
+    weights = np.zeros(len(names) + 1)
+    weights[0] = 1.0
+    if rows:
+        design, target = np.concatenate(rows), np.concatenate(targets)
+        weights = weights + _ridge(design, target - design @ weights, WEIGHT_PENALTY)
+    return dict(zip(["memory", *names], map(float, weights), strict=True))
+
+
+def normal_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Each column by its ranks as quantiles of a normal distribution: one collapsed model cannot spoil a column."""
+
+    def column(values: pd.Series) -> pd.Series:
+        known = values.notna().to_numpy()
+        result = np.full(len(values), np.nan)
+        if known.any():
+            result[known] = ndtri((rankdata(values[known]) - 0.5) / known.sum())
+        return pd.Series(result, index=values.index)
+
+    return table.apply(column) if table.shape[1] else table.astype(float)
+
+
+def _combined(average: Array, scores: pd.DataFrame, weights: Mapping[str, float]) -> Array:
+    values = normal_scores(scores).reindex(columns=list(weights)[1:]).fillna(0.0)
+    return weights["memory"] * average + values.to_numpy() @ np.array(list(weights.values())[1:])
+
+
+def _units(elsewhere: pd.DataFrame, z: Array) -> tuple[float, float, float, float]:
+    """Location and log scale of accuracies, and how both differ between data sets."""
+    locations, scales = [], []
+    for column, name in enumerate(elsewhere.columns):
+        accuracy = elsewhere[name].to_numpy()
+        known = ~np.isnan(accuracy)
+        if known.sum() < 3 or not (spread := float((z[known, column] ** 2).sum())):
+            continue
+        middle = float(accuracy[known].mean())
+        locations.append(middle)
+        scales.append(np.log(max(float(z[known, column] @ (accuracy[known] - middle)) / spread, 1e-4)))
+    if not locations:
+        return *UNKNOWN, *UNKNOWN_SCALE
+    few = 1 / len(locations)  # with few sets their own spread says little: towards that of any sets
+    location_sd = float(np.sqrt((1 - few) * np.var(locations) + few * UNKNOWN[1] ** 2))
+    scale_sd = float(np.sqrt((1 - few) * np.var(scales) + few * UNKNOWN_SCALE[1] ** 2))
+    return float(np.mean(locations)), location_sd, float(np.mean(scales)), scale_sd
+
+
+def _design(facts: pd.DataFrame) -> Array:
+    """Numbers standardised (counts by their logarithm), words as one column each, gaps 0; and a constant."""
+    columns: list[Array] = [np.ones(len(facts))]
+    for name in facts.columns:
+        values = facts[name]
+        if pd.api.types.is_numeric_dtype(values):
+            number = values.to_numpy(dtype=float, na_value=np.nan)
+            number = np.log(number) if np.nanmax(np.append(number, 0.0)) > 1000 else number
+            spread = np.nanstd(number) if np.isfinite(number).any() else 0.0
+            if spread:
+                columns.append(np.nan_to_num((number - np.nanmean(number)) / spread))
+        else:
+            counts = values.value_counts()
+            columns += [(values == word).to_numpy(dtype=float) for word in counts.index[counts >= RARE]]
+    return np.column_stack(columns)
+
+
+def _ridge(design: Array, target: Array, penalty: float) -> Array:
+    gram = design.T @ design + penalty * np.eye(design.shape[1])
+    return np.linalg.solve(gram, design.T @ target)

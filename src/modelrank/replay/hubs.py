@@ -1,0 +1,132 @@
+"""Tables to replay choices on: the accuracies of a hub's models on several data sets, and what is known beside them.
+
+A hub is one CSV of rows (dataset, model, accuracy) and, where known, these columns:
+val_accuracy   what a search may see; accuracy is what it is judged by. Without it a search sees accuracy.
+seconds        what the training cost. Without it every training costs 1.
+score:NAME     the value of a scorer, higher is better.
+at:SHARE       the value after a share (0..1) of the training.
+any other      a fact of the model, a number or a word: parameters, imagenet_accuracy, family, pretraining, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from modelrank.types import ModelRankError
+
+ROW = ("dataset", "model", "accuracy")
+
+
+@dataclass(frozen=True)
+class Hub:
+    """accuracy, seen, cost: models x data sets, NaN where not measured; `seen` is what a search is told.
+    scores: data set -> models x scorers. curves: share of the training -> models x data sets, ascending, without 1.
+    facts: models x metadata.
+    """
+
+    name: str
+    modality: str
+    accuracy: pd.DataFrame
+    seen: pd.DataFrame
+    cost: pd.DataFrame
+    scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    curves: Mapping[float, pd.DataFrame] = field(default_factory=dict)
+    facts: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def read(path: str | Path, *, modality: str = "", models: pd.DataFrame | None = None) -> Hub:
+    """The hub of one CSV (or .csv.gz). models: further facts, one row a model name.
+
+    ModelRankError: unreadable, a column missing, a cell twice, or no number where there must be one.
+    """
+    path = Path(path)
+    try:
+        rows = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ModelRankError(f"cannot read the hub {path}: {error}") from error
+    return hub(rows, path.name.removesuffix(".gz").removesuffix(".csv"), modality=modality, models=models)
+
+
+def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFrame | None = None) -> Hub:
+    """As `read`, from rows."""
+    if lacking := [column for column in ROW if column not in rows]:
+        raise ModelRankError(f"the hub {name} lacks the columns {', '.join(lacking)}; a hub has one row a cell")
+    twice = rows.loc[rows.duplicated(["dataset", "model"])]
+    if len(twice):
+        raise ModelRankError(f"the hub {name} has {twice.iloc[0].model} on {twice.iloc[0].dataset} twice; keep one row")
+    numbers = [column for column in rows if column in ("accuracy", "val_accuracy", "seconds") or ":" in str(column)]
+    for column in numbers:
+        bad = rows.loc[pd.to_numeric(rows[column], errors="coerce").isna() & rows[column].notna()]
+        if len(bad) or (column == "accuracy" and rows[column].isna().any()):
+            raise ModelRankError(f"the hub {name}: a value in {column} is no number; mend or remove the row")
+    curves = sorted(float(column[3:]) for column in rows if str(column).startswith("at:"))
+    if curves and not 0 < curves[0] <= curves[-1] < 1:
+        raise ModelRankError(f"the hub {name}: columns at:SHARE need shares of the training between 0 and 1")
+    table = rows.assign(dataset=rows.dataset.astype(str), model=rows.model.astype(str))
+    accuracy = _wide(table, "accuracy")
+    cost = _wide(table, "seconds") if "seconds" in rows else accuracy.notna().astype(float)
+    scorers = [column for column in map(str, rows.columns) if column.startswith("score:")]
+    scores = {
+        str(dataset): group.set_index("model")[scorers].rename(columns=lambda column: column[6:]).astype(float)
+        for dataset, group in table.groupby("dataset", sort=False)
+        if scorers
+    }
+    used = {*ROW, *numbers, "metric", "source"}
+    facts = table.groupby("model", sort=False).first()[[column for column in rows if column not in used]]
+    if models is not None:
+        facts = facts.join(models.loc[:, models.columns.difference(facts.columns)])
+    return Hub(
+        name=name,
+        modality=modality,
+        accuracy=accuracy,
+        seen=_wide(table, "val_accuracy") if "val_accuracy" in rows else accuracy,
+        cost=cost.where(cost > 0).fillna(cost.median()),
+        scores=scores,
+        curves={share: _wide(table, _column(rows, share)) for share in curves},
+        facts=facts.reindex(accuracy.index).dropna(axis=1, how="all"),
+    )
+
+
+def shipped(folder: Path, published: pd.DataFrame, measured: pd.DataFrame) -> list[Hub]:
+    """Every CSV of `folder` beside sources.csv and models.csv, and the hubs in tables of published (protocol full) and
+    measured accuracies with at least three data sets."""
+    models = pd.read_csv(folder / "models.csv", index_col="model").drop(columns="source")
+    modality = pd.read_csv(folder / "sources.csv", index_col="hub").modality.to_dict()
+    files = sorted(path for path in folder.glob("*.csv*") if path.name not in ("sources.csv", "models.csv"))
+    names = [path.name.removesuffix(".gz").removesuffix(".csv") for path in files]
+    found = [
+        read(path, modality=modality.get(name, ""), models=models) for path, name in zip(files, names, strict=True)
+    ]
+    full = published.loc[published.protocol == "full"]
+    for name, rows in full.groupby("hub"):
+        found.append(hub(rows[[*ROW]], str(name), modality="images", models=models))
+    means = measured.groupby(["protocol", "dataset", "model"], as_index=False).agg(
+        accuracy=("accuracy", "mean"), val_accuracy=("val_accuracy", "mean"), seconds=("seconds", "mean")
+    )
+    for name, rows in means.groupby("protocol"):
+        cells = rows.drop(columns="protocol").dropna(axis=1, how="all")
+        found.append(hub(cells, f"measured: {name}", modality="images", models=models))
+    return [one for one in found if one.accuracy.shape[1] >= FEWEST]
+
+
+FEWEST = 3  # data sets: with one left out, two are left to remember
+
+
+def _wide(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+    return rows.pivot(index="model", columns="dataset", values=value).astype(float)
+
+
+def _column(rows: pd.DataFrame, share: float) -> str:
+    return next(column for column in map(str, rows.columns) if column.startswith("at:") and float(column[3:]) == share)
+
+
+def chosen(hubs: Sequence[Hub], names: Sequence[str]) -> list[Hub]:
+    """Those named, in that order; all where nothing is named."""
+    by_name = {one.name: one for one in hubs}
+    if unknown := [name for name in names if name not in by_name]:
+        raise ModelRankError(f"no hub {', '.join(unknown)} to replay; known are {', '.join(by_name)}")
+    return [by_name[name] for name in names] if names else list(hubs)
