@@ -1,14 +1,17 @@
 """What is thought of the accuracies of a hub's models on one data set, and what each result changes in it.
 
-Accuracy of model m = location + scale x z_m, z ~ Normal(mean, covariance). Location and scale belong to the data set and
-are unknown too: some sets are easy, on some the models hardly differ. The scale is summed out over a grid, so intervals
-have the heavier tails that few results deserve. A training stopped at a share r of its steps has a location of its own
-(what is still to be gained) and noise about z that fades as r goes to 1.
+Accuracy of model m = location + scale x z_m, z ~ Normal(mean, covariance). Location and scale belong to the data set
+and are unknown too: some sets are easy, on some the models hardly differ. The scale is summed out over a grid, so
+intervals have the heavier tails that few results deserve.
+
+A training that is looked at before its end, at a share r of its steps, shows z with noise that fades as r goes to 1,
+and shifted by what all models still have to gain. Both are a random walk in 1 / r - 1, told backwards from the end: of
+two looks at one training, the later says all that the earlier one did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,23 +21,25 @@ from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
-SCALES = 9  # points of the grid over the log of the scale, out to 2.5 standard deviations
+SCALES = 7  # points of the grid over the log of the scale, out to 2.5 standard deviations
 CURVE_NOISE = 0.5  # sd of z seen at a share r of the training, over sqrt(1 / r - 1): rank correlation .55 at a tenth
+TO_GAIN = 1.0  # sd of what all models have yet to gain at r, over sqrt(1 / r - 1), in units of z
+JITTER = 1e-10  # squares of accuracies: keeps the factor regular where a model is looked at twice
 
 
 class Result(NamedTuple):
-    """The value on val (or the accuracy) of a model after a share (0..1] of its training; noise: sd of its error."""
+    """The value on val (or the accuracy) of a model, by its number, after a share (0..1] of its training."""
 
     model: int
     value: float
     share: float = 1.0
-    noise: float = 0.0
 
 
 @dataclass(frozen=True)
 class Belief:
-    """mean, covariance: of z, N and N x N for N models.
+    """Before anything is trained. mean, covariance: of z, N and N x N for N models.
     location, location_sd: in units of accuracy. log_scale, log_scale_sd: of the accuracy that one unit of z makes.
+    curve_noise: see CURVE_NOISE.
     """
 
     mean: Array
@@ -43,51 +48,73 @@ class Belief:
     location_sd: float
     log_scale: float
     log_scale_sd: float
+    curve_noise: float = CURVE_NOISE
 
-    def given(self, results: Sequence[Result]) -> Predicted:
-        """The accuracies of all models, given what was found. Cost SCALES x (k^3 + N k^2) for k results."""
-        steps = np.linspace(-2.5, 2.5, SCALES)
-        scale = np.exp(self.log_scale + steps * self.log_scale_sd)[:, None]
-        weight = -0.5 * steps**2
-        prior = self.location + scale * self.mean
-        diagonal = scale**2 * np.diag(self.covariance) + self.location_sd**2
-        if not results:
-            return Predicted(self, scale[:, 0], _normalised(weight), prior, diagonal, None)
-        seen = np.array([result.model for result in results])
-        share = np.array([result.share for result in results])
-        noise = np.array([result.noise for result in results])
-        same = (share[:, None] == share) & (share < 1)  # one further unknown location for each share below 1
-        blur = CURVE_NOISE**2 * (1 / share - 1)
-        squares = scale[:, :, None] ** 2
-        among = squares * (self.covariance[np.ix_(seen, seen)] + np.diag(blur))
-        among = among + self.location_sd**2 * (1 + same) + np.diag(noise**2 + 1e-12)
-        across = squares * self.covariance[:, seen] + self.location_sd**2
-        left = np.array([result.value for result in results]) - prior[:, seen]
-        factor = np.linalg.cholesky(among)
-        white = np.linalg.solve(factor, left[:, :, None])[:, :, 0]
-        weight = weight - 0.5 * (white**2).sum(1) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(1)
-        spread = np.linalg.solve(factor, across.transpose(0, 2, 1))  # scales x k x N
-        mean = prior + np.einsum("gk,gkn->gn", white, spread)
-        variance = np.maximum(diagonal - (spread**2).sum(1), 0.0)
-        return Predicted(self, scale[:, 0], _normalised(weight), mean, variance, spread)
+    def given(self, results: Iterable[Result] = ()) -> Posterior:
+        """What is thought after these results."""
+        posterior = Posterior(self)
+        for result in results:
+            posterior.add(result)
+        return posterior
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """A mixture over the grid of scales (G) of normal distributions over the accuracies of N models.
+class Posterior:
+    """The accuracies of N models after k results: a mixture, over the grid of G scales, of normal distributions.
 
-    weight: G; means, variances: G x N; spread: G x k x N, what the results took off the covariance.
+    weight: G. means, variances: G x N, of the accuracy at the end of the training.
     """
 
-    belief: Belief
-    scale: Array
-    weight: Array
-    means: Array
-    variances: Array
-    spread: Array | None
+    def __init__(self, belief: Belief) -> None:
+        steps = np.linspace(-2.5, 2.5, SCALES)
+        self.belief = belief
+        self.scale: Array = np.exp(belief.log_scale + steps * belief.log_scale_sd)[:, None]
+        self.log_weight: Array = -0.5 * steps**2
+        self.means: Array = belief.location + self.scale * belief.mean
+        self.variances: Array = self.scale**2 * np.diag(belief.covariance) + belief.location_sd**2
+        self.results: list[Result] = []
+        self._surprises = np.zeros((SCALES, 0))  # what results differed by from what was expected of them, whitened
+        n = len(belief.mean)
+        self._inverse = np.zeros((SCALES, 8, 8))  # of the Cholesky factor of the results' covariance, grown by doubling
+        self._spread = np.zeros((SCALES, 8, n))  # that inverse times the covariance of results and models
+
+    def add(self, result: Result) -> None:
+        """Learn from one result. Cost G x (k^2 + k N)."""
+        k, scale2 = len(self.results), self.scale[:, 0] ** 2
+        if k == self._inverse.shape[1]:
+            self._inverse = np.pad(self._inverse, ((0, 0), (0, k), (0, k)))
+            self._spread = np.pad(self._spread, ((0, 0), (0, k), (0, 0)))
+        belief = self.belief
+        towards = belief.covariance[result.model]
+        left = 1 / result.share - 1
+        now = scale2 * (towards[result.model] + left * (belief.curve_noise**2 + TO_GAIN**2)) + belief.location_sd**2
+        inverse, spread = self._inverse[:, :k, :k], self._spread[:, :k]
+        others = np.array([other.model for other in self.results], dtype=int)
+        shared = np.minimum(np.array([1 / other.share - 1 for other in self.results]), left)
+        before = towards[others] + shared * (TO_GAIN**2 + belief.curve_noise**2 * (others == result.model))
+        before = scale2[:, None] * before + belief.location_sd**2
+        white = (inverse @ before[:, :, None])[:, :, 0]
+        alone = np.sqrt(np.maximum(now - (white**2).sum(1), 0.0) + JITTER)
+        across = self.scale**2 * towards + belief.location_sd**2
+        row = (across - (white[:, None] @ spread)[:, 0]) / alone[:, None]
+        expected = belief.location + self.scale[:, 0] * belief.mean[result.model] + (white * self._surprises).sum(1)
+        surprise = (result.value - expected) / alone
+        self.means = self.means + surprise[:, None] * row
+        self.variances = np.maximum(self.variances - row**2, 0.0)
+        self.log_weight = self.log_weight - 0.5 * surprise**2 - np.log(alone)
+        self._spread[:, k] = row
+        self._inverse[:, k, :k] = -(white[:, None] @ inverse)[:, 0] / alone[:, None]
+        self._inverse[:, k, k] = 1 / alone
+        self._surprises = np.column_stack([self._surprises, surprise])
+        self.results.append(result)
+
+    @property
+    def weight(self) -> Array:
+        weight = np.exp(self.log_weight - self.log_weight.max())
+        return weight / weight.sum()
 
     @property
     def mean(self) -> Array:
+        """Expected accuracy at the end of the training, N."""
         return self.weight @ self.means
 
     @property
@@ -105,35 +132,22 @@ class Predicted:
         return self._quantile((1 - level) / 2), self._quantile((1 + level) / 2)
 
     def samples(self, count: int, rng: np.random.Generator) -> Array:
-        """count x N accuracies drawn together, so that what models share is shared. Cost N^3."""
-        belief, drawn = self.belief, []
-        for scale, mean, spread, times in zip(
-            self.scale,
-            self.means,
-            [None] * len(self.scale) if self.spread is None else self.spread,
-            rng.multinomial(count, self.weight),
-            strict=True,
-        ):
-            if not times:
-                continue
-            covariance = scale**2 * belief.covariance + belief.location_sd**2
-            if spread is not None:
-                covariance = covariance - spread.T @ spread
-            values, vectors = np.linalg.eigh(covariance)
-            root = vectors * np.sqrt(np.maximum(values, 0.0))
-            drawn.append(mean + rng.standard_normal((times, len(mean))) @ root.T)
+        """count x N accuracies drawn together, so that what models share is shared. Cost G x N^3."""
+        belief, k, drawn = self.belief, len(self.results), []
+        for grid, times in enumerate(rng.multinomial(count, self.weight)):
+            if times:
+                spread = self._spread[grid, :k]
+                covariance = self.scale[grid] ** 2 * belief.covariance + belief.location_sd**2 - spread.T @ spread
+                values, vectors = np.linalg.eigh(covariance)
+                root = vectors * np.sqrt(np.maximum(values, 0.0))
+                drawn.append(self.means[grid] + rng.standard_normal((times, len(covariance))) @ root.T)
         return np.concatenate(drawn)
 
     def _quantile(self, q: float) -> Array:
-        sd = np.sqrt(np.maximum(self.variances, 1e-18))
+        sd, weight = np.sqrt(np.maximum(self.variances, 1e-18)), self.weight
         low, high = (self.means - 8 * sd).min(0), (self.means + 8 * sd).max(0)
-        for _ in range(50):  # the mixture's distribution function has no inverse in closed form
+        for _ in range(40):  # the mixture's distribution function has no inverse in closed form
             middle = (low + high) / 2
-            below = self.weight @ ndtr((middle - self.means) / sd) < q
+            below = weight @ ndtr((middle - self.means) / sd) < q
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return (low + high) / 2
-
-
-def _normalised(log_weight: Array) -> Array:
-    weight = np.exp(log_weight - log_weight.max())
-    return weight / weight.sum()

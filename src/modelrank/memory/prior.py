@@ -59,8 +59,8 @@ def believe(
 def remembered(elsewhere: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDArray[np.bool_]]:
     """Normal scores (models x data sets) with the gaps filled, and where the gaps were.
 
-    A gap is filled from the model's facts by what they meant on that set, where there are facts; and by the model's mean
-    on the others, drawn towards 0 as if it had one set more.
+    A gap is filled from the model's facts by what they meant on that set, where there are facts; and by the model's
+    mean on the others, drawn towards 0 as if it had one set more.
     """
     z = normal_scores(elsewhere).to_numpy()
     missing = np.isnan(z)
@@ -99,15 +99,11 @@ def scorer_weights(z: Array, datasets: list[str], scores: Mapping[str, pd.DataFr
 
 def normal_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Each column by its ranks as quantiles of a normal distribution: one collapsed model cannot spoil a column."""
-
-    def column(values: pd.Series) -> pd.Series:
-        known = values.notna().to_numpy()
-        result = np.full(len(values), np.nan)
-        if known.any():
-            result[known] = ndtri((rankdata(values[known]) - 0.5) / known.sum())
-        return pd.Series(result, index=values.index)
-
-    return table.apply(column) if table.shape[1] else table.astype(float)
+    values = table.to_numpy(dtype=float)
+    known = (~np.isnan(values)).sum(0)
+    return pd.DataFrame(
+        ndtri((rankdata(values, axis=0, nan_policy="omit") - 0.5) / np.maximum(known, 1)), table.index, table.columns
+    )
 
 
 def _combined(average: Array, scores: pd.DataFrame, weights: Mapping[str, float]) -> Array:
@@ -140,17 +136,18 @@ def _design(facts: pd.DataFrame) -> Array:
     for name in facts.columns:
         values = facts[name]
         if pd.api.types.is_numeric_dtype(values):
-            number = values.to_numpy(dtype=float, na_value=np.nan)
-            number = np.log(number) if np.nanmax(np.append(number, 0.0)) > 1000 else number
-            spread = np.nanstd(number) if np.isfinite(number).any() else 0.0
+            number: Array = np.asarray(values, dtype=np.float64)
+            number = np.log(number) if np.nanmax(number, initial=0.0) > 1000 else number
+            spread = float(np.nanstd(number)) if np.isfinite(number).any() else 0.0
             if spread:
                 columns.append(np.nan_to_num((number - np.nanmean(number)) / spread))
         else:
-            counts = values.value_counts()
-            columns += [(values == word).to_numpy(dtype=float) for word in counts.index[counts >= RARE]]
+            words = values.astype(str).where(values.notna(), "").to_numpy()
+            found, counts = np.unique(words, return_counts=True)
+            columns += [(words == word).astype(np.float64) for word in found[(counts >= RARE) & (found != "")]]
     return np.column_stack(columns)
 
 
 def _ridge(design: Array, target: Array, penalty: float) -> Array:
     gram = design.T @ design + penalty * np.eye(design.shape[1])
-    return np.linalg.solve(gram, design.T @ target)
+    return np.asarray(np.linalg.solve(gram, design.T @ target), dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from modelrank.replay.policies import Policy, Target
 from modelrank.types import ModelRankError
 
 RESULTS = (1, 2, 3, 5, 10)  # trainings to the end
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5)  # of the cost of training all models to the end
-DRAWS = 20  # of policies that draw lots
+SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # of the cost of training all models to the end
+DRAWS = 20  # plays of a policy that draws lots
 
 
 @dataclass(frozen=True)
@@ -28,31 +28,34 @@ class Step:
     pick: str
 
 
-def target(hub: Hub, dataset: str, rng: np.random.Generator) -> Target:
+def target(hub: Hub, dataset: str) -> Target:
     """What may be known of a data set of the hub before anything is trained on it."""
-    models = [str(model) for model in hub.accuracy.index[hub.accuracy[dataset].notna()]]
+    models = [str(model) for model in hub.accuracy[dataset].dropna().index]
     others = [name for name in hub.accuracy if name != dataset]
     shares = [share for share, table in hub.curves.items() if table.loc[models, dataset].notna().all()]
     return Target(
         dataset=dataset,
         models=models,
         elsewhere=hub.accuracy.loc[models, others],
+        curves_elsewhere={share: table.loc[models, others] for share, table in hub.curves.items()},
         cost=hub.cost.loc[models, dataset],
         scores=hub.scores.get(dataset, pd.DataFrame()).reindex(models),
         scores_elsewhere={name: table.reindex(models) for name, table in hub.scores.items() if name != dataset},
         facts=hub.facts.reindex(models),
         shares=(*shares, 1.0),
-        rng=rng,
+        rng=np.random.default_rng(0),
     )
 
 
 def play(policy: Policy, hub: Hub, known: Target) -> list[Step]:
-    """The steps of a search, until it stops or nothing can change the pick any more; empty where it tries nothing.
+    """The steps of a search, until it stops or nothing that is judged can change any more; none where it tries nothing.
 
     The pick is the best on val of those trained furthest. A training that is looked at twice is paid for once.
     """
-    seen, curves = hub.seen[known.dataset], {share: table[known.dataset] for share, table in hub.curves.items()}
-    champion = seen.loc[known.models].max()
+    answers = {share: hub.curves[share][known.dataset].to_dict() for share in known.shares[:-1]}
+    answers[1.0] = hub.seen[known.dataset].to_dict()
+    champion = max(answers[1.0][model] for model in known.models)
+    price, full = known.cost.to_dict(), float(known.cost.sum())
     reached: dict[str, float] = {}
     found: dict[str, float] = {}
     steps: list[Step] = []
@@ -64,40 +67,36 @@ def play(policy: Policy, hub: Hub, known: Target) -> list[Step]:
         except StopIteration:
             return steps
         model, share = trial if isinstance(trial, tuple) else (trial, 1.0)
-        if model not in known.models or not (share == 1 or share in curves):
+        if model not in price or share not in answers:
             raise ModelRankError(f"the policy asks for {model} at {share} of its training, which {hub.name} has not")
         if not steps:
             steps.append(Step(0.0, 0, model))  # the name that a budget of nothing gets
-        cost += known.cost[model] * max(0.0, share - reached.get(model, 0.0))
-        answer = float(seen[model] if share == 1 else curves[share][model])
+        cost += price[model] * max(0.0, share - reached.get(model, 0.0))
+        answer = float(answers[share][model])
+        ended += share == 1 and reached.get(model) != 1
         if share >= reached.get(model, 0.0):
             reached[model], found[model] = share, answer
-        ended += share == 1
         furthest = max(reached.values())
         pick = max((name for name in reached if reached[name] == furthest), key=found.__getitem__)
         steps.append(Step(cost, ended, pick))
-        if furthest == 1 and found[pick] == champion:
+        if (furthest == 1 and found[pick] == champion) or (ended >= RESULTS[-1] and cost > SHARES[-1] * full):
             return steps
 
 
-def judged(hub: Hub, known: Target, steps: Sequence[Step]) -> list[dict[str, Any]]:
+def judged(accuracy: pd.Series, full: float, steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Regret (units of accuracy) and rank of the pick after numbers of results and at shares of the full cost."""
-    accuracy = hub.accuracy.loc[known.models, known.dataset]
-    best, full = float(accuracy.max()), float(known.cost.sum())
-    rows = []
-
-    def row(budget: str, amount: float, pick: str) -> None:
-        value = float(accuracy[pick])
-        rows.append(
-            {"budget": budget, "amount": amount, "regret": best - value, "rank": 1 + int((accuracy > value).sum())}
-        )
-
+    value, best = accuracy.to_dict(), float(accuracy.max())
+    ranks = accuracy.rank(ascending=False, method="min").to_dict()
+    picks: list[tuple[str, float, str]] = []
     for count in RESULTS:
-        if steps[-1].ended and count <= len(known.models):
-            row("results", count, next((step for step in steps if step.ended >= count), steps[-1]).pick)
-    for share in (0.0, *SHARES):
-        row("share", share, [step for step in steps if step.cost <= share * full * (1 + 1e-9)][-1].pick)
-    return rows
+        if steps[-1].ended and count <= len(value):
+            picks.append(("results", count, next((step for step in steps if step.ended >= count), steps[-1]).pick))
+    for share in SHARES:
+        picks.append(("share", share, [step for step in steps if step.cost <= share * full * (1 + 1e-9)][-1].pick))
+    return [
+        {"budget": budget, "amount": amount, "regret": best - value[pick], "rank": ranks[pick]}
+        for budget, amount, pick in picks
+    ]
 
 
 def replay(hub: Hub, policies: Mapping[str, Policy], *, seed: int = 0) -> pd.DataFrame:
@@ -108,27 +107,31 @@ def replay(hub: Hub, policies: Mapping[str, Policy], *, seed: int = 0) -> pd.Dat
     accuracies, where it has one; NaN where not.
     """
     rows: list[dict[str, Any]] = []
-    for dataset in hub.accuracy:
-        accuracy = hub.accuracy[dataset].dropna()
-        by_chance = float(accuracy.max() - accuracy.mean())
+    for number, dataset in enumerate(map(str, hub.accuracy)):
+        known = target(hub, dataset)
+        accuracy = hub.accuracy.loc[known.models, dataset]
+        full, by_chance = float(known.cost.sum()), float(accuracy.max() - accuracy.mean())
         for name, policy in policies.items():
-            known = target(hub, str(dataset), np.random.default_rng(seed))
-            draws = DRAWS if name == "random" else 1
-            played = [play(policy, hub, known) for _ in range(draws)]
+            played = _plays(policy, hub, known, [seed, number])
             if not all(played):
                 continue
-            table = pd.DataFrame([row for steps in played for row in judged(hub, known, steps)])
-            table = table.groupby(["budget", "amount"], as_index=False, sort=False).mean()
-            facts = {"hub": hub.name, "modality": hub.modality, "dataset": dataset, "policy": name}
+            tables = [judged(accuracy, full, steps) for steps in played]
             tau = _tau(policy, known, accuracy)
-            rows += [
-                facts
-                | {"models": len(accuracy)}
-                | row
-                | {"relative": row["regret"] / by_chance if by_chance else 0.0, "tau_w": tau}
-                for row in table.to_dict("records")
-            ]
+            for alike in zip(*tables, strict=True):
+                row = alike[0] | {key: float(np.mean([one[key] for one in alike])) for key in ("regret", "rank")}
+                relative = row["regret"] / by_chance if by_chance else 0.0
+                facts = {"hub": hub.name, "modality": hub.modality, "dataset": dataset, "policy": name}
+                rows.append(facts | {"models": len(accuracy)} | row | {"relative": relative, "tau_w": tau})
     return pd.DataFrame(rows)
+
+
+def _plays(policy: Policy, hub: Hub, known: Target, seed: Sequence[int]) -> list[list[Step]]:
+    """One play, or DRAWS of them where the first one drew lots."""
+    rng = np.random.default_rng(seed)
+    before = rng.bit_generator.state
+    first = play(policy, hub, replace(known, rng=rng))
+    draws = 0 if rng.bit_generator.state == before else DRAWS - 1
+    return [first, *(play(policy, hub, replace(known, rng=rng)) for _ in range(draws))]
 
 
 def _tau(policy: Policy, known: Target, accuracy: pd.Series) -> float:

@@ -2,7 +2,7 @@
 
 A hub is one CSV of rows (dataset, model, accuracy) and, where known, these columns:
 val_accuracy   what a search may see; accuracy is what it is judged by. Without it a search sees accuracy.
-seconds        what the training cost. Without it every training costs 1.
+seconds        what the training cost; where it lacks, the median of the data set. Without any, every training costs 1.
 score:NAME     the value of a scorer, higher is better.
 at:SHARE       the value after a share (0..1) of the training.
 any other      a fact of the model, a number or a word: parameters, imagenet_accuracy, family, pretraining, ...
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from modelrank.types import ModelRankError
@@ -60,8 +61,8 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
         raise ModelRankError(f"the hub {name} has {twice.iloc[0].model} on {twice.iloc[0].dataset} twice; keep one row")
     numbers = [column for column in rows if column in ("accuracy", "val_accuracy", "seconds") or ":" in str(column)]
     for column in numbers:
-        bad = rows.loc[pd.to_numeric(rows[column], errors="coerce").isna() & rows[column].notna()]
-        if len(bad) or (column == "accuracy" and rows[column].isna().any()):
+        given = rows[column] if column == "accuracy" else rows[column].dropna()
+        if np.isnan(np.asarray(pd.to_numeric(given, errors="coerce"), dtype=float)).any():
             raise ModelRankError(f"the hub {name}: a value in {column} is no number; mend or remove the row")
     curves = sorted(float(column[3:]) for column in rows if str(column).startswith("at:"))
     if curves and not 0 < curves[0] <= curves[-1] < 1:
@@ -71,12 +72,12 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
     cost = _wide(table, "seconds") if "seconds" in rows else accuracy.notna().astype(float)
     scorers = [column for column in map(str, rows.columns) if column.startswith("score:")]
     scores = {
-        str(dataset): group.set_index("model")[scorers].rename(columns=lambda column: column[6:]).astype(float)
+        str(dataset): pd.DataFrame({name[6:]: group[name].to_numpy(dtype=float) for name in scorers}, group.model)
         for dataset, group in table.groupby("dataset", sort=False)
         if scorers
     }
     used = {*ROW, *numbers, "metric", "source"}
-    facts = table.groupby("model", sort=False).first()[[column for column in rows if column not in used]]
+    facts = pd.DataFrame(table.groupby("model", sort=False).first()).loc[:, [name for name in rows if name not in used]]
     if models is not None:
         facts = facts.join(models.loc[:, models.columns.difference(facts.columns)])
     return Hub(
@@ -84,7 +85,7 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
         modality=modality,
         accuracy=accuracy,
         seen=_wide(table, "val_accuracy") if "val_accuracy" in rows else accuracy,
-        cost=cost.where(cost > 0).fillna(cost.median()),
+        cost=cost.where(cost > 0).fillna(cost.median()).fillna(1.0),
         scores=scores,
         curves={share: _wide(table, _column(rows, share)) for share in curves},
         facts=facts.reindex(accuracy.index).dropna(axis=1, how="all"),

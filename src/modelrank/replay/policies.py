@@ -1,10 +1,11 @@
 """Ways to look for the best model of a hub, each a function of what may be known before any training.
 
 A policy is a generator: it yields what to train next, a model or (model, share of its training), and is sent what that
-gave on val. It may stop; the harness (`modelrank.replay.game`) keeps the account and names the pick.
+gave on val. It may stop; `modelrank.replay.game` keeps the account and names the pick. A policy of your own is replayed
+by `python run.py stage=replay +stage.policies.mine={_target_:my_file.smallest_first,_partial_:true}`:
 
-    def alphabetical(target):
-        for model in sorted(target.models):
+    def smallest_first(target):
+        for model in target.facts.parameters.sort_values().index:
             value = yield model
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from modelrank.memory.belief import Belief, Result
+from modelrank.memory.belief import Belief, Posterior, Result
 from modelrank.memory.prior import believe
 
 Trial = str | tuple[str, float]
@@ -28,7 +29,8 @@ Policy = Callable[["Target"], Play]
 class Target:
     """One data set, before anything is trained on it.
 
-    elsewhere: models x other data sets, accuracies. cost: of training each model to its end.
+    elsewhere: models x other data sets, accuracies; curves_elsewhere: share of the training -> the same after it.
+    cost: of training each model to its end.
     scores: models x scorers here; scores_elsewhere: data set -> the same there. facts: models x metadata.
     shares: at which a training can be looked at, ascending; the last is 1.
     """
@@ -36,6 +38,7 @@ class Target:
     dataset: str
     models: list[str]
     elsewhere: pd.DataFrame
+    curves_elsewhere: Mapping[float, pd.DataFrame]
     cost: pd.Series
     scores: pd.DataFrame
     scores_elsewhere: Mapping[str, pd.DataFrame]
@@ -76,13 +79,14 @@ def static_order(target: Target) -> pd.Series:
     return -target.elsewhere.rank(ascending=False).mean(axis=1)
 
 
-def scorer(name: str) -> Callable[[Target], pd.Series]:
+@dataclass(frozen=True)
+class Scorer:
     """By the scorer of that name."""
 
-    def order(target: Target) -> pd.Series:
-        return target.scores[name] if name in target.scores else pd.Series(dtype=float)
+    name: str
 
-    return order
+    def __call__(self, target: Target) -> pd.Series:
+        return pd.Series(target.scores.get(self.name), dtype=float)
 
 
 @dataclass(frozen=True)
@@ -130,39 +134,23 @@ class Believing:
     def __call__(self, target: Target) -> Play:
         if not self.race and target.elsewhere.isna().all(axis=None):
             return  # nothing is remembered
-        belief, shares = self.belief(target), target.shares if self.race else (1.0,)
+        posterior, shares = self.belief(target).given(), target.shares if self.race else (1.0,)
         reached = np.zeros(len(target.models), dtype=int)  # of shares
-        results: list[Result] = []
         while (open_ := reached < len(shares)).any():
-            model = choose(belief, results, open_)
+            model = choose(posterior, open_)
             share = shares[reached[model]]
             value = yield target.models[model], share
-            results.append(Result(model, value, share))
+            posterior.add(Result(model, value, share))
             reached[model] += 1
 
 
-def choose(belief: Belief, results: list[Result], open_: np.ndarray) -> int:
+def choose(posterior: Posterior, open_: np.ndarray) -> int:
     """The model whose training to the end is expected to improve most on the best so far; before any end, the one
     expected to be best."""
-    predicted = belief.given(results)
-    ends = [result.value for result in results if result.share == 1]
-    gain = predicted.improvement(max(ends)) if ends else predicted.mean
+    ends = [result.value for result in posterior.results if result.share == 1]
+    gain = posterior.improvement(max(ends)) if ends else posterior.mean
     return int(np.argmax(np.where(open_, gain, -np.inf)))
 
 
-def standard(scorers: list[str]) -> dict[str, Policy]:
-    """The policies that every hub is judged by."""
-    named: dict[str, Policy] = {
-        "random": random,
-        "largest": InOrder(largest),
-        "imagenet accuracy": InOrder(imagenet_accuracy),
-        "static order": InOrder(static_order),
-        "halving": Halving(),
-        "memory": Believing(),
-        "recommend": Believing(scores=True, race=True, use_facts=True),
-    }
-    return named | {f"scorer {name}": InOrder(scorer(name)) for name in scorers}
-
-
 def _fact(target: Target, name: str) -> pd.Series:
-    return target.facts[name] if name in target.facts else pd.Series(dtype=float)
+    return pd.Series(target.facts.get(name), dtype=float)

@@ -1,0 +1,81 @@
+"""`stage=replay`: play every policy on every table of accuracies, the data set in question left out, and judge it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from modelrank.replay import game, hubs
+from modelrank.replay.policies import InOrder, Policy, Scorer
+from modelrank.replay.verdict import verdict
+from modelrank.report import replay as figure
+from modelrank.report import terminal
+from modelrank.stages.rows import finish
+from modelrank.tracking import Tracker
+from modelrank.truth.ledger import rows as measured_rows
+from modelrank.truth.published import published_rows, resolve
+
+log = logging.getLogger(__name__)
+
+
+def replay(
+    cfg: DictConfig,
+    tracker: Tracker,
+    *,
+    policies: Mapping[str, Policy],
+    folder: str,
+    published: str,
+    measured: Sequence[str],
+    files: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Write replay.csv (a row a play and budget), verdict.csv and replay.png; print the verdict; return its rows."""
+    shipped = hubs.shipped(resolve(folder), published_rows(published), measured_rows(measured))
+    tables = hubs.chosen([*shipped, *map(hubs.read, files)], only)
+    parts = []
+    for hub in tables:
+        scorers = list(dict.fromkeys(name for table in hub.scores.values() for name in table))
+        own = {f"scorer {name}": InOrder(Scorer(name)) for name in scorers}
+        parts.append(game.replay(hub, {**policies, **own}, seed=cfg.seed))
+        log.info("%s (%s): %d models, %d data sets", hub.name, hub.modality, *hub.accuracy.shape)
+    rows = pd.concat(parts, ignore_index=True)
+    finish(cfg, tracker, "replay", rows)
+    judged = finish(cfg, tracker, "verdict", verdict(rows, seed=cfg.seed))
+    groups = {
+        "all": tables,
+        "with scores": [hub for hub in tables if hub.scores],
+        "with learning curves": [hub for hub in tables if hub.curves],
+    }
+    panels = {
+        title: verdict(rows.loc[rows.hub.isin([hub.name for hub in group])], seed=cfg.seed)
+        for title, group in groups.items()
+        if group
+    }
+    path = Path(cfg.paths.run) / "replay.png"
+    figure.draw(panels, path)
+    tracker.figure("replay", path)
+    terminal.rows(
+        _table(rows, judged), "regret as a share of a random model's, after results and at shares of the cost"
+    )
+    best = judged.loc[(judged.policy == "recommend") & (judged.budget == "results")]
+    for row in best.itertuples():
+        log.info("recommend after %d results: %.3f [%.3f, %.3f]", row.amount, row.relative, row.low, row.high)
+    return judged
+
+
+def _table(rows: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """policy, hubs, tau_w of its first order, and a column a budget."""
+    shown = judged.loc[(judged.budget == "results") | judged.amount.isin([0.05, 0.1, 0.25])]
+    names = [
+        f"{amount:g} results" if budget == "results" else f"{100 * amount:g} %"
+        for budget, amount in zip(shown.budget, shown.amount, strict=True)
+    ]
+    wide = shown.assign(column=names).pivot(index="policy", columns="column", values="relative")
+    tau = rows.groupby(["policy", "hub"]).tau_w.mean().groupby(level=0).mean()
+    hubs_of = rows.groupby("policy").hub.nunique()
+    table = pd.DataFrame({"hubs": hubs_of, "tau_w": tau}).join(wide[list(dict.fromkeys(names))].round(3))
+    return table.reindex(rows.policy.unique()).reset_index()

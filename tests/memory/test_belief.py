@@ -1,0 +1,96 @@
+"""The incremental posterior against one that is written down directly, and what curves and intervals must do."""
+
+import numpy as np
+import pytest
+
+from modelrank.memory import belief as module
+from modelrank.memory.belief import Belief, Result
+
+
+def some(n=5, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    root = rng.standard_normal((n, n))
+    numbers = {"location": 0.7, "location_sd": 0.1, "log_scale": np.log(0.05), "log_scale_sd": 0.5}
+    return Belief(rng.standard_normal(n), root @ root.T / n + 0.1 * np.eye(n), **(numbers | changes))
+
+
+def directly(belief, results):
+    """Mean and variance of all accuracies, and the weight of each scale, by one joint normal distribution a scale."""
+    steps = np.linspace(-2.5, 2.5, module.SCALES)
+    means, variances, logs = [], [], []
+    for step in steps:
+        s2 = np.exp(2 * (belief.log_scale + step * belief.log_scale_sd))
+        n, k = len(belief.mean), len(results)
+        joint = np.zeros((n + k, n + k))
+        models = [*range(n), *(r.model for r in results)]
+        left = [*([0.0] * n), *(1 / r.share - 1 for r in results)]
+        for i in range(n + k):
+            for j in range(n + k):
+                walk = min(left[i], left[j])
+                z = belief.covariance[models[i], models[j]] + walk * module.TO_GAIN**2
+                if models[i] == models[j]:
+                    z += walk * belief.curve_noise**2
+                joint[i, j] = s2 * z + belief.location_sd**2
+        prior = belief.location + np.sqrt(s2) * belief.mean[models]
+        among = joint[n:, n:] + module.JITTER * np.eye(k)
+        surprise = np.array([r.value for r in results]) - prior[n:]
+        gain = joint[:n, n:] @ np.linalg.inv(among)
+        means.append(prior[:n] + gain @ surprise)
+        variances.append(np.diag(joint[:n, :n] - gain @ joint[n:, :n]))
+        logs.append(-0.5 * (step**2 + surprise @ np.linalg.solve(among, surprise) + np.linalg.slogdet(among)[1]))
+    weight = np.exp(np.array(logs) - max(logs))
+    return np.array(means), np.array(variances), weight / weight.sum()
+
+
+def test_results_one_by_one_are_the_joint_distribution():
+    belief = some()
+    results = [
+        Result(0, 0.7),
+        Result(1, 0.5, 0.1),
+        Result(1, 0.6, 0.5),
+        Result(3, 0.55, 0.1),
+        Result(3, 0.72),
+        Result(2, 0.8),
+    ]
+    results += [Result(4, 0.6, 0.1), Result(4, 0.62, 0.2), Result(4, 0.65, 0.5)]  # more than the arrays begin with
+    posterior = belief.given(results)
+    means, variances, weight = directly(belief, results)
+    np.testing.assert_allclose(posterior.means, means, rtol=1e-5)
+    np.testing.assert_allclose(posterior.variances, variances, atol=1e-8)
+    np.testing.assert_allclose(posterior.weight, weight, rtol=1e-4)
+
+
+def test_what_was_trained_to_the_end_is_known():
+    posterior = some().given([Result(2, 0.81)])
+    assert posterior.mean[2] == pytest.approx(0.81, abs=1e-4)
+    assert posterior.sd[2] < 1e-3
+    low, high = posterior.interval(0.8)
+    assert high[2] - low[2] < 1e-3 < high[0] - low[0]
+
+
+def test_the_later_look_at_a_training_says_all_that_the_earlier_one_did_of_its_model():
+    late = some(log_scale_sd=1e-9).given([Result(1, 0.6, 0.5)])
+    both = some(log_scale_sd=1e-9).given([Result(1, 0.3, 0.1), Result(1, 0.6, 0.5)])
+    np.testing.assert_allclose(both.mean, late.mean, atol=1e-6)
+
+
+def test_a_look_is_worth_the_more_the_later_it_is():
+    sds = [some().given([Result(1, 0.6, share), Result(2, 0.6, share)]).sd[1] for share in (0.05, 0.3, 1.0)]
+    assert sds[0] > sds[1] > sds[2]
+
+
+def test_a_quick_look_at_all_says_which_is_better_not_how_good():
+    belief = some(log_scale_sd=0.3)
+    flat = Belief(np.zeros(5), np.eye(5), belief.location, belief.location_sd, belief.log_scale, belief.log_scale_sd)
+    posterior = flat.given([Result(i, value, 0.2) for i, value in enumerate([0.2, 0.25, 0.3, 0.35, 0.4])])
+    assert np.all(np.diff(posterior.mean) > 0)
+    assert posterior.mean.mean() > 0.45, "what all have yet to gain is not held against them"
+
+
+def test_intervals_are_quantiles_of_the_samples():
+    posterior = some().given([Result(0, 0.75), Result(1, 0.6)])
+    samples = posterior.samples(40_000, np.random.default_rng(0))
+    low, high = posterior.interval(0.8)
+    np.testing.assert_allclose(np.quantile(samples, 0.1, axis=0), low, atol=3e-3)
+    np.testing.assert_allclose(np.quantile(samples, 0.9, axis=0), high, atol=3e-3)
+    assert posterior.improvement(0.75) == pytest.approx(np.maximum(samples - 0.75, 0).mean(0), abs=2e-3)

@@ -1,0 +1,67 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import ndtri
+
+from modelrank.memory.prior import believe, normal_scores, scorer_weights
+
+
+def latent(models=12, sets=8, noise=0.3, seed=0):
+    """Accuracies of models that are about equally good everywhere, and how good."""
+    rng = np.random.default_rng(seed)
+    quality = rng.standard_normal(models)
+    values = quality[:, None] + noise * rng.standard_normal((models, sets))
+    names = [f"m{i}" for i in range(models)]
+    return pd.DataFrame(0.7 + 0.05 * values, names, [f"d{j}" for j in range(sets)]), pd.Series(quality, names)
+
+
+def test_normal_scores_are_of_ranks_and_keep_gaps():
+    table = pd.DataFrame({"a": [0.1, 0.9, np.nan, 0.5], "b": [1.0, 1.0, 2.0, 3.0]})
+    found = normal_scores(table)
+    assert found.a.tolist()[:2] == pytest.approx([ndtri(1 / 6), ndtri(5 / 6)])
+    assert np.isnan(found.a[2])
+    assert found.b[0] == found.b[1] < found.b[2]
+    pd.testing.assert_frame_equal(found, normal_scores(table.assign(a=table.a * 100 - 3)))
+
+
+def test_memory_expects_the_order_and_the_spread_of_the_other_sets():
+    accuracy, quality = latent()
+    posterior = believe(accuracy).given()
+    assert np.corrcoef(posterior.mean, quality)[0, 1] > 0.95
+    assert posterior.mean.std() == pytest.approx(accuracy.std().mean(), rel=0.2)
+
+
+def test_a_model_that_memory_lacks_is_placed_by_its_facts_and_less_sure():
+    accuracy, quality = latent()
+    accuracy.loc["m0"] = np.nan
+    facts = pd.DataFrame({"parameters": np.exp(quality) * 1e6}, index=accuracy.index)
+    with_facts, without = believe(accuracy, facts=facts), believe(accuracy)
+    assert abs(with_facts.mean[0] - quality.iloc[0]) < abs(without.mean[0] - quality.iloc[0])
+    sd = np.sqrt(np.diag(with_facts.covariance))
+    assert sd[0] > 1.5 * sd[1:].mean()
+
+
+def test_what_scorers_are_worth_is_learnt_on_the_other_sets():
+    rng = np.random.default_rng(1)
+    accuracy, _ = latent(noise=1.0)
+    scores = {
+        name: pd.DataFrame({"good": column + 0.01 * rng.standard_normal(12), "lots": rng.standard_normal(12)})
+        for name, column in accuracy.items()
+    }
+    weights = scorer_weights(normal_scores(accuracy).to_numpy(), list(accuracy), scores)
+    assert weights["good"] > 0.5
+    assert abs(weights["lots"]) < 0.15
+    target = scores.pop("d0").set_index(accuracy.index)
+    others = {name: table.set_index(accuracy.index) for name, table in scores.items()}
+    elsewhere = accuracy.drop(columns="d0")
+    agreed = [np.corrcoef(believe(elsewhere, **more).mean, accuracy.d0)[0, 1] for more in (
+        {}, {"scores": target, "scores_elsewhere": others}
+    )]  # fmt: skip
+    assert agreed[1] > agreed[0] + 0.1
+
+
+def test_with_nothing_known_all_is_open():
+    posterior = believe(pd.DataFrame(index=["a", "b", "c"], dtype=float)).given()
+    assert np.ptp(posterior.mean) == 0
+    low, high = posterior.interval(0.8)
+    assert (high - low > 0.3).all()

@@ -1,0 +1,87 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from modelrank.replay.hubs import hub, read, shipped
+from modelrank.truth.ledger import rows as measured_rows
+from modelrank.truth.published import published_rows, resolve
+from modelrank.types import ModelRankError
+
+ROWS = pd.DataFrame({
+    "dataset": ["x", "x", "y", "y", "z"],
+    "model": ["a", "b", "a", "b", "a"],
+    "accuracy": [0.5, 0.6, 0.7, 0.8, 0.9],
+    "val_accuracy": [0.4, 0.5, 0.6, 0.7, 0.8],
+    "seconds": [10, 20, 30, 40, 50],
+    "score:logme": [1.0, 2.0, 3.0, 4.0, 5.0],
+    "at:0.5": [0.3, 0.3, 0.3, 0.3, 0.3],
+    "at:0.25": [0.2, 0.2, 0.2, 0.2, 0.2],
+    "parameters": [10, 20, 10, 20, 10],
+    "source": "me",
+})  # fmt: skip
+
+
+def test_one_csv_is_a_hub(tmp_path):
+    ROWS.to_csv(tmp_path / "mine.csv", index=False)
+    found = read(tmp_path / "mine.csv", modality="sound")
+    assert (found.name, found.modality) == ("mine", "sound")
+    assert found.accuracy.loc["b", "y"] == 0.8
+    assert np.isnan(found.accuracy.loc["b", "z"])
+    assert found.seen.loc["a", "x"] == 0.4
+    assert found.cost.loc["a", "z"] == 50
+    assert list(found.curves) == [0.25, 0.5]
+    assert found.scores["y"].loc["a", "logme"] == 3
+    assert list(found.facts) == ["parameters"]
+
+
+def test_without_them_val_is_accuracy_and_every_training_costs_one():
+    found = hub(ROWS[["dataset", "model", "accuracy"]], "plain")
+    assert found.seen is found.accuracy
+    assert found.cost.loc["a", "x"] == 1
+    assert not found.scores
+    assert not found.curves
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda rows: rows.drop(columns="model"), "lacks the columns model"),
+    (lambda rows: pd.concat([rows, rows.tail(1)]), "has a on z twice"),
+    (lambda rows: rows.assign(accuracy="good"), "value in accuracy is no number"),
+    (lambda rows: rows.assign(accuracy=[0.5, None, 0.5, 0.5, 0.5]), "value in accuracy is no number"),
+    (lambda rows: rows.rename(columns={"at:0.5": "at:1.5"}), "shares of the training between 0 and 1"),
+])  # fmt: skip
+def test_a_bad_table_is_refused_with_its_reason(change, says):
+    with pytest.raises(ModelRankError, match=says):
+        hub(change(ROWS), "bad")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ModelRankError, match=r"cannot read the hub .*nothing\.csv"):
+        read(tmp_path / "nothing.csv")
+
+
+@pytest.fixture(scope="module")
+def all_hubs():
+    folder = resolve("experiments/truth")
+    return shipped(
+        folder / "public", published_rows(folder / "published.csv"), measured_rows([folder / "measured.csv"])
+    )
+
+
+def test_at_least_thirteen_hubs_of_three_modalities_are_shipped_with_their_sources(all_hubs):
+    assert len(all_hubs) >= 13
+    assert len({one.modality for one in all_hubs}) >= 3
+    folder = resolve("experiments/truth/public")
+    sources = pd.read_csv(folder / "sources.csv", index_col="hub")
+    files = {path.name.split(".csv")[0] for path in folder.glob("*.csv*")} - {"sources", "models"}
+    assert files == set(sources.index)
+    assert sources[["modality", "metric", "source", "licence"]].notna().all(axis=None)
+    assert sources.source.str.startswith("https://").all()
+
+
+def test_accuracies_of_the_shipped_hubs_are_possible(all_hubs):
+    for one in all_hubs:
+        low = -1 if one.name in ("twophase_text", "recycling_bert", "recycling_roberta") else 0  # correlations
+        values = one.accuracy.to_numpy()
+        assert np.nanmin(values) >= low, one.name
+        assert np.nanmax(values) <= 1, one.name
+        assert (one.cost.to_numpy()[~np.isnan(values)] > 0).all(), one.name

@@ -1,0 +1,57 @@
+"""The stage from the command line, on two small hubs and one of the user's own."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).parents[2]
+OWN = """
+def worst_first(target):
+    \"\"\"From the model that did worst elsewhere.\"\"\"
+    for model in target.elsewhere.mean(axis=1).sort_values().index:
+        yield model
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    def call(*overrides):
+        GlobalHydra.instance().clear()
+        given = ["stage=replay", *overrides, f"hydra.run.dir={tmp_path}/run", f"paths.cache={tmp_path}/cache"]
+        monkeypatch.setattr(sys, "argv", ["run.py", *given, "logger=csv"])
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        return tmp_path / "run"
+
+    return call
+
+
+def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch, capsys):
+    rows = pd.read_csv(ROOT / "experiments/truth/public/tllib.csv")
+    rows.rename(columns={"score:logme": "score:mine"})[["dataset", "model", "accuracy", "score:mine"]].to_csv(
+        tmp_path / "own.csv", index=False
+    )
+    (tmp_path / "my_policies.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = run(
+        f"stage.files=[{tmp_path}/own.csv]",
+        "stage.only=[own,tllib,llm_data_size]",
+        "+stage.policies.mine={_target_:my_policies.worst_first,_partial_:true}",
+    )
+    found = pd.read_csv(out / "replay.csv")
+    assert set(found.hub) == {"own", "tllib", "llm_data_size"}
+    assert {"random", "largest", "static order", "halving", "memory", "recommend", "mine", "scorer mine"} <= set(
+        found.policy
+    )
+    verdict = pd.read_csv(out / "verdict.csv").set_index(["policy", "budget", "amount"])
+    assert verdict.relative["mine", "results", 1] > 1 > verdict.relative["static order", "results", 1]
+    assert (out / "replay.png").stat().st_size > 20_000
+    assert "static order" in capsys.readouterr().out
+
+
+def test_an_unknown_hub_is_refused(run):
+    with pytest.raises(SystemExit, match="no hub nothing to replay; known are itm20"):
+        run("stage.only=[nothing]")
