@@ -16,6 +16,7 @@ from modelrank.types import ModelRankError
 if TYPE_CHECKING:
     from modelrank.data.spec import DatasetSpec
     from modelrank.hub.model import PretrainedModel
+    from modelrank.recommend.constraints import Constraints
     from modelrank.tracking import Tracker
 
 
@@ -66,7 +67,12 @@ def scorers(cfg: DictConfig) -> dict[str, Callable[..., Any]]:
 
 def protocol(cfg: DictConfig) -> Any:
     """How ground truth is measured."""
-    return instantiate(cfg.protocol)
+    return _made(cfg.protocol)
+
+
+def constraints(cfg: DictConfig) -> Constraints:
+    """What a model must keep to be recommended."""
+    return _made(cfg.constraints)
 
 
 def encoder(cfg: DictConfig) -> Callable[[], Any]:

@@ -28,11 +28,13 @@ JITTER = 1e-10  # squares of accuracies: keeps the factor regular where a model 
 
 
 class Result(NamedTuple):
-    """The value on val (or the accuracy) of a model, by its number, after a share (0..1] of its training."""
+    """The value on val (or the accuracy) of a model, by its number, after a share (0..1] of its training; noise: sd of
+    the value's error, as few images give it."""
 
     model: int
     value: float
     share: float = 1.0
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Posterior:
         before = towards[others] + shared * (TO_GAIN**2 + belief.curve_noise**2 * (others == result.model))
         before = scale2[:, None] * before + belief.location_sd**2
         white = (inverse @ before[:, :, None])[:, :, 0]
-        alone = np.sqrt(np.maximum(now - (white**2).sum(1), 0.0) + JITTER)
+        alone = np.sqrt(np.maximum(now - (white**2).sum(1), 0.0) + max(result.noise**2, JITTER))
         across = self.scale**2 * towards + belief.location_sd**2
         row = (across - (white[:, None] @ spread)[:, 0]) / alone[:, None]
         expected = belief.location + self.scale[:, 0] * belief.mean[result.model] + (white * self._surprises).sum(1)

@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from modelrank.data.images import ImageData, as_rgb
+from modelrank.data.images import ImageData
+from modelrank.data.pixels import as_rgb
 from modelrank.hub.checkpoint_files import digest
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import classifier, replace_head

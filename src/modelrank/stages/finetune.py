@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,18 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from modelrank import build
+from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
+from modelrank.recommend.winner import save
 from modelrank.report import terminal
 from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, raise_for_failed
 from modelrank.tracking import Tracker
+from modelrank.truth.finetune import FineTuning
+from modelrank.truth.ledger import IDS
 from modelrank.truth.measure import cell_folder, measure, record
 from modelrank.truth.published import resolve
-from modelrank.types import NotMeasured
+from modelrank.types import ModelRankError, NotMeasured
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +31,22 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
     """Write truth.csv and add each finished row to `table`, its learning curves to curves.csv beside that.
 
     What was measured before (same content) is not measured again; with `anew` false nothing else is taken. A model that
-    fails has a row with its reason; it is raised after the others are done.
+    fails has a row with its reason; it is raised after the others are done. keep=best leaves the network that is best
+    on val in the run's folder `model`.
     """
     models, data = opened(cfg)
     cache = Path(cfg.paths.cache)
     log.info("images: %s; %s", data.source, data.split_rule)
     rows: list[dict[str, Any]] = []
     protocol = build.protocol(cfg)
+    keep = _kept(cfg, protocol)
+    best = -math.inf
     for model in models.values():
         try:
             row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed, anew=anew)
+            if keep and row["val_accuracy"] > best:
+                best = row["val_accuracy"]
+                _keep(cfg, keep, model, data, row)
         except NotMeasured as reason:
             rows.append({"dataset": data.name, "model": model.name, "status": "not_measured", "reason": str(reason)})
             continue
@@ -51,3 +63,30 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
     terminal.rows(measured.reindex(columns=shown), f"{data.name} by {cfg.protocol.name}")
     raise_for_failed(measured, "measurements")
     return measured
+
+
+def _kept(cfg: DictConfig, protocol: object) -> FineTuning | None:
+    """The protocol, where a network of it is to be kept; ModelRankError where that cannot be."""
+    if cfg.get("keep") is None:
+        return None
+    if cfg.keep != "best" or not isinstance(protocol, FineTuning):
+        raise ModelRankError(f"keep={cfg.keep}: give keep=best, and a protocol that trains, not {cfg.protocol.name}")
+    return protocol
+
+
+def _keep(cfg: DictConfig, protocol: FineTuning, model: PretrainedModel, data: ImageData, row: dict[str, Any]) -> None:
+    cache = Path(cfg.paths.cache)
+    network = protocol.measured(
+        model,
+        data,
+        {"lr": row["lr"], "wd": row["weight_decay"]},
+        trainer=build.trainer(cfg),
+        folder=cell_folder(model, data, protocol, cache=cache, seed=cfg.seed),
+        cache=cache,
+        seed=cfg.seed,
+    )
+    columns = ("metric", "lr", "seed", "protocol", "dataset", *IDS, "command", "commit", "versions")
+    facts = {"val": row["val_accuracy"], "test": row["accuracy"]} | {name: row[name] for name in columns}
+    preprocessing = model.preprocessing.at(protocol.image_size)
+    where = save(Path(cfg.paths.run) / "model", network, model, data, preprocessing, facts)
+    log.info("%s, fine-tuned, with all it needs: %s (modelrank.load)", model.name, where)

@@ -46,7 +46,7 @@ class DetectorFineTuning(FineTuning):
     def numbers(self) -> dict[str, object]:
         return {**super().numbers(), "head": asdict(self.head)}
 
-    def _in_memory(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
+    def decoded(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
         """Decoded once; at full size, since boxes count pixels of the image."""
 
         def decoded(split: ImageSplit) -> ImageSplit:

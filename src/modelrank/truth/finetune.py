@@ -168,7 +168,7 @@ class FineTuning:
         """
         preprocessing = model.preprocessing.at(self.image_size)
         if self.in_memory:
-            data = self._in_memory(data, preprocessing)
+            data = self.decoded(data, preprocessing)
         source = model.load(cache, seed=seed if weights_seed is None else weights_seed)
         precision = self.depthwise_precision if has_depthwise(source) else self.precision
 
@@ -257,7 +257,8 @@ class FineTuning:
         )
         return task, module
 
-    def _in_memory(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
+    def decoded(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
+        """The images in memory, as `in_memory` says."""
         return held_in_memory(data, preprocessing)
 
     def _transforms(self, preprocessing: Preprocessing, data: ImageData) -> tuple[Transform, Transform]:

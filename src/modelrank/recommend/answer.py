@@ -1,0 +1,104 @@
+"""What a race found, in units of accuracy: a pick, how good, how sure, who is as good, what more time would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from modelrank.recommend.budget import spoken
+from modelrank.recommend.probe import Probe
+from modelrank.recommend.race import Race
+
+LEVEL = 0.8  # of the intervals
+TIED = 0.1  # chance of being at least as good as the pick
+
+
+@dataclass(frozen=True)
+class Answer:
+    """pick: model; expected, low, high: its accuracy and its 80 % interval; ties: models that may be as good.
+    certainty: chance that no model is better by more than a point. more: seconds until it is `wanted`, or None."""
+
+    pick: str
+    expected: float
+    low: float
+    high: float
+    ties: Sequence[str]
+    cheapest: str
+    latency_ms: float
+    certainty: float
+    wanted: float
+    more: float | None
+    point: float
+
+    def sentence(self) -> str:
+        """All of it in words."""
+        parts = [f"{self.pick}: {self.expected:.3f} [{self.low:.3f}, {self.high:.3f}]"]
+        if self.ties:
+            tied = "one other" if len(self.ties) == 1 else f"{len(self.ties)} others"
+            cheap = "itself" if self.cheapest == self.pick else self.cheapest
+            parts.append(
+                f"tied with {tied} ({', '.join(self.ties)}), the cheapest of the tied is {cheap} at "
+                f"{self.latency_ms:.0f} ms an image"
+            )
+        parts.append(f"probability that no other model is better by {self.point * 100:g} points {self.certainty:.2f}")
+        if self.more is not None:
+            parts.append(f"about {spoken(self.more)} more would raise it to {self.wanted:.2f}")
+        return "; ".join(parts)
+
+
+def answer(race: Race, probes: Mapping[str, Probe], *, wanted: float, count: int = 4000) -> Answer:
+    """Of what the race believes now. Cost: count draws of all models together, N^3 once."""
+    predicted, names, pick = race.predicted(), list(race.models), race.pick()
+    at = names.index(pick)
+    drawn = predicted.samples(count, np.random.default_rng(race.seed))
+    better = (drawn >= drawn[:, [at]]).mean(0)
+    ties = [name for name, chance in zip(names, better, strict=True) if name != pick and chance >= TIED]
+    low, high = predicted.interval(LEVEL)
+    cheapest = min([pick, *ties], key=lambda name: probes[name].latency_ms)
+    return Answer(
+        pick=pick,
+        expected=float(predicted.mean[at]),
+        low=float(low[at]),
+        high=float(high[at]),
+        ties=ties,
+        cheapest=cheapest,
+        latency_ms=probes[cheapest].latency_ms,
+        certainty=race.certainty(),
+        wanted=wanted,
+        more=race.more(wanted),
+        point=race.point,
+    )
+
+
+def table(race: Race, probes: Mapping[str, Probe]) -> pd.DataFrame:
+    """One row a model, the most promising first: model, expected, low, high, val, steps, lr, chance_best, seconds,
+    latency_ms, parameters, memory_gb, reason."""
+    predicted, names = race.predicted(), list(race.models)
+    low, high = predicted.interval(LEVEL)
+    drawn = predicted.samples(4000, np.random.default_rng(race.seed))
+    best = np.bincount(drawn.argmax(1), minlength=len(names)) / len(drawn)
+    rows = []
+    for index, name in enumerate(names):
+        last = race.last(name)
+        rows.append(
+            {
+                "model": name,
+                "expected": float(predicted.mean[index]),
+                "low": float(low[index]),
+                "high": float(high[index]),
+                "val": last.value if last else None,
+                "steps": last.steps if last else 0,
+                "lr": last.lr if last else None,
+                "chance_best": float(best[index]),
+                "seconds": sum(trial.seconds for trial in race.trials if trial.model == name),
+                "latency_ms": probes[name].latency_ms,
+                "parameters": probes[name].parameters,
+                "memory_gb": probes[name].memory_gb,
+                "reason": last.reason if last else "",
+            }
+        )
+    rows.sort(key=lambda row: (row["model"] != race.pick(), -row["expected"]))
+    return pd.DataFrame(rows)

@@ -1,0 +1,79 @@
+"""What a race has done so far, in one JSON file: a killed race goes on from it, and its time is not forgotten."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model trained up to one rung.
+
+    found: position of the learning rate -> {'value': on val} or {'failed': reason}; value, lr: of the best, None where
+    all failed. seconds: of the clock. reason: why the model is out of the race, or empty.
+    """
+
+    model: str
+    rung: int
+    steps: int
+    found: Mapping[int, Mapping[str, Any]]
+    value: float | None
+    lr: float | None
+    seconds: float
+    reason: str = ""
+
+
+class Diary:
+    """The trials, and the seconds spent: of this run, of earlier ones, and of what was killed in the middle."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """folder: of the race; its newest file tells how long a killed trial had worked."""
+        self.folder, self.path, self.clock = folder, folder / "race.json", clock
+        self.trials: list[Trial] = []
+        self.earlier = 0.0
+        self._began = clock()
+        if self.path.exists():
+            kept = json.loads(self.path.read_text())
+            self.trials = [Trial(**{**one, "found": _numbered(one["found"])}) for one in kept["trials"]]
+            self.earlier = kept["spent"] + self._killed(kept["working_since"])
+
+    @property
+    def spent(self) -> float:
+        return self.earlier + self.clock() - self._began
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around a trial: what is killed in it is counted by the next run."""
+        self._write(time.time())
+        try:
+            yield
+        finally:
+            self._write(None)
+
+    def add(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        self._write(None)
+
+    def _killed(self, since: float | None) -> float:
+        if since is None:
+            return 0.0
+        newest = max((path.stat().st_mtime for path in self.folder.rglob("*") if path.is_file()), default=since)
+        return max(0.0, newest - since)
+
+    def _write(self, since: float | None) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {"spent": self.spent, "working_since": since, "trials": [asdict(one) for one in self.trials]}
+        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content))
+        temporary.replace(self.path)
+
+
+def _numbered(found: Mapping[str, Any]) -> dict[int, Any]:
+    return {int(index): result for index, result in found.items()}

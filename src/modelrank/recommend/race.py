@@ -1,0 +1,204 @@
+"""A race of models under a budget: which to train next and how far, by what is believed of all of them.
+
+Every trial is one model up to its next rung. It is the one whose training promises most per second: the expected
+improvement on the best so far (the belief's, so that what was found of one model tells of those like it), over the
+seconds that training it to the end still costs. One model must come to its end: what that takes is kept back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+
+from modelrank.memory.belief import Belief, Posterior, Result
+from modelrank.recommend.contestant import Found, Rules, best
+from modelrank.recommend.diary import Diary, Trial
+
+Advance = Callable[[str, int, Found | None], Found]
+
+
+@dataclass(frozen=True)
+class Race:
+    """models: in the order of the belief. step_seconds: of one training step of each, as probed; trials correct it.
+
+    noise: sd of the error of a value on val, a function of the value. point: a difference that matters, in units of
+    the metric.
+    """
+
+    models: Sequence[str]
+    belief: Belief
+    rules: Rules
+    step_seconds: Mapping[str, float]
+    noise: Callable[[float], float]
+    point: float = 0.01
+    seed: int = 0
+    trials: list[Trial] = field(default_factory=list)
+
+    def predicted(self) -> Posterior:
+        """What is believed of all models after the trials so far."""
+        end = self.rules.rungs[-1]
+        return self.belief.given(
+            [
+                Result(
+                    self.models.index(trial.model),
+                    trial.value,
+                    self.rules.rungs[trial.rung] / end,
+                    self.noise(trial.value),
+                )
+                for trial in self.trials
+                if trial.value is not None
+            ]
+        )
+
+    def last(self, model: str) -> Trial | None:
+        """Its trial that went furthest."""
+        return next((trial for trial in reversed(self.trials) if trial.model == model), None)
+
+    def finished(self) -> dict[str, float]:
+        """Values on val of the models that were trained to the end."""
+        end = len(self.rules.rungs) - 1
+        return {one.model: one.value for one in self.trials if one.rung == end and one.value is not None}
+
+    def open(self) -> list[str]:
+        """Models that can be trained further."""
+        lasts = {model: self.last(model) for model in self.models}
+        end = len(self.rules.rungs) - 1
+        return [name for name, last in lasts.items() if last is None or (last.value is not None and last.rung < end)]
+
+    def pick(self) -> str:
+        """The best on val of those trained furthest; before any trial the one expected to be best."""
+        alive = [trial for trial in self.trials if trial.value is not None]
+        if not alive:
+            return self.models[int(np.argmax(self.predicted().mean))]
+        furthest = max(trial.rung for trial in alive)
+        return max((one for one in alive if one.rung == furthest), key=lambda one: one.value or 0.0).model
+
+    def cost(self, model: str, *, to_end: bool = False) -> float:
+        """Expected seconds of its next trial, or of all until its end."""
+        last = self.last(model)
+        rung, found = (0, None) if last is None else (last.rung + 1, last.found)
+        steps = self.rules.steps(rung, found)
+        if to_end:
+            steps += sum(self.rules.steps(further, None) for further in range(rung + 1, len(self.rules.rungs)))
+        return steps * self._pace(model)
+
+    def everything(self) -> float:
+        """Expected seconds of training every model to the end, by the same rules."""
+        full = sum(self.rules.steps(rung, None) for rung in range(len(self.rules.rungs)))
+        return sum(full * self._pace(model) for model in self.models)
+
+    def choose(self, remaining: float) -> str | None:
+        """The model to train next; None: nothing that is left fits into `remaining` seconds."""
+        predicted, names = self.predicted(), list(self.models)
+        open_ = [model for model in self.open() if self.cost(model) <= remaining]
+        if not open_:
+            return None
+        ends = self.finished()
+        started = [trial.model for trial in self.trials if trial.value is not None]
+        incumbent = (
+            max(ends.values())
+            if ends
+            else max((predicted.mean[names.index(model)] for model in started), default=float(predicted.mean.max()))
+        )
+        gain = dict(zip(names, predicted.improvement(incumbent), strict=True))
+        wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
+        if ends:
+            return wish
+        last = self.likeliest(predicted, remaining)  # the one that would be taken to its end now
+        if last is None:  # no model can be: look as long as something fits
+            return wish
+        if wish != last and self.cost(wish) + self.cost(last, to_end=True) > remaining:
+            return last
+        return wish
+
+    def likeliest(self, predicted: Posterior, remaining: float) -> str | None:
+        """Of the models that can still be trained to their end, the one expected to be best; started ones first."""
+        ready = [model for model in self.open() if self.cost(model, to_end=True) <= remaining]
+        started = [model for model in ready if self.last(model) is not None]
+        names = list(self.models)
+        return max(started or ready, key=lambda model: predicted.mean[names.index(model)], default=None)
+
+    def certainty(self, count: int = 2000) -> float:
+        """The chance that no model is better than the pick by more than `point`."""
+        drawn = self._drawn(count)
+        return float((drawn.max(1) - drawn[:, list(self.models).index(self.pick())] <= self.point).mean())
+
+    def _drawn(self, count: int) -> np.ndarray:
+        return self.predicted().samples(count, np.random.default_rng(self.seed))
+
+    def more(self, wanted: float, count: int = 2000) -> float | None:
+        """Seconds of training after which `certainty` is expected to be `wanted`; None where it is already.
+
+        By training, one after the other, those that are most often better than the pick; what is trained is known.
+        """
+        drawn, names = self._drawn(count), list(self.models)
+        chosen, seconds = [names.index(self.pick())], 0.0
+        rest = [model for model in self.open() if names.index(model) not in chosen]
+        while float((drawn.max(1) - drawn[:, chosen].max(1) <= self.point).mean()) < wanted:
+            if not rest:
+                return seconds or None
+            top = drawn[:, chosen].max(1) + self.point
+            often = {model: float((drawn[:, names.index(model)] > top).mean()) for model in rest}
+            worth = max(rest, key=lambda model: often[model] / self.cost(model, to_end=True))
+            rest.remove(worth)
+            chosen.append(names.index(worth))
+            seconds += self.cost(worth, to_end=True)
+        return seconds or None
+
+    def run(self, advance: Advance, diary: Diary, budget: float, sure: float) -> None:
+        """Trials until `certainty` is `sure` with the pick at its end, or `diary.spent` would pass `budget` seconds."""
+        self.trials[:] = diary.trials
+        while True:
+            if self.pick() in self.finished() and self.certainty() >= sure:
+                return
+            if (model := self.choose(budget - diary.spent)) is None:
+                return
+            last = self.last(model)
+            rung, before = (0, None) if last is None else (last.rung + 1, last.found)
+            began = diary.clock()
+            reason, found = "", {}
+            with diary.working():
+                found, reason = advance_or_reason(advance, model, rung, before)
+            first = best(self.rules, found)
+            trial = Trial(
+                model=model,
+                rung=rung,
+                steps=self.rules.rungs[rung],
+                found=found,
+                value=first[1] if first else None,
+                lr=self.rules.points[first[0]]["lr"] if first else None,
+                seconds=diary.clock() - began,
+                reason=reason or ("" if first else "; ".join(str(one.get("failed", "")) for one in found.values())),
+            )
+            diary.add(trial)
+            self.trials.append(trial)
+
+    def _pace(self, model: str) -> float:
+        """Seconds a training step, looks at val and checkpoints included: its own where it was trained, else as probed
+        and corrected by what the others took."""
+        own = self._seconds_and_steps(model)
+        if own[1]:
+            return own[0] / own[1]
+        others = [(*self._seconds_and_steps(name), self.step_seconds[name]) for name in self.models]
+        ratios = [seconds / steps / probed for seconds, steps, probed in others if steps]
+        return self.step_seconds[model] * (median(ratios) if ratios else 1.5)
+
+    def _seconds_and_steps(self, model: str) -> tuple[float, int]:
+        seconds, steps = 0.0, 0
+        for trial in self.trials:
+            if trial.model == model:
+                before = self.rules.rungs[trial.rung - 1] if trial.rung else 0
+                seconds += trial.seconds
+                steps += len(trial.found) * (self.rules.rungs[trial.rung] - before)
+        return seconds, steps
+
+
+def advance_or_reason(advance: Advance, model: str, rung: int, before: Found | None) -> tuple[Found, str]:
+    """What was found, or why there is nothing: one bad model must not end the race."""
+    try:
+        return advance(model, rung, before), ""
+    except Exception as error:  # weights that cannot be had, memory that does not do, ...
+        return {}, str(error) or type(error).__name__

@@ -1,0 +1,87 @@
+"""The trainings behind a race: arms of the protocol's fine-tuning, in one folder, images decoded once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
+from modelrank.keys import short
+from modelrank.recommend import contestant
+from modelrank.recommend.contestant import Found, Rules
+from modelrank.truth.arm import Arm
+from modelrank.truth.finetune import FineTuning
+from modelrank.truth.protocol import MakeTrainer, check_task
+from modelrank.truth.task import TransferTask
+from modelrank.types import ModelRankError
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """folder: of the race; each model has one of its own in it, named after its identity."""
+
+    models: Mapping[str, PretrainedModel]
+    data: ImageData
+    protocol: FineTuning
+    rules: Rules
+    trainer: MakeTrainer
+    folder: Path
+    cache: Path
+    seed: int
+    _decoded: dict[tuple[int, str, bool], ImageData] = field(default_factory=dict)
+
+    def advance(self, name: str, rung: int, before: Found | None) -> dict[int, dict[str, Any]]:
+        """Train a model up to a rung, see `contestant.advance`."""
+        return contestant.advance(self.rules, rung, before, self._arms(name, tested=False))
+
+    def finish(self, name: str, lr: float, rung: int) -> tuple[dict[str, Any], nn.Module]:
+        """The value on test (measured once, then read) and others beside it; and the network, in eval mode."""
+        point = next(point for point in self.rules.points if point["lr"] == lr)
+        arm: Arm = self._arms(name, tested=True)(point)
+        return arm.test(self.rules.rungs[rung]), arm.network().network.eval()
+
+    def _arms(self, name: str, *, tested: bool) -> Callable[..., Arm]:
+        model = self.models[name]
+        preprocessing = model.preprocessing.at(self.protocol.image_size)
+        data = self.data if tested else replace(self.data, splits={s: self.data.splits[s] for s in ("train", "val")})
+        if self.protocol.in_memory:
+            place = (preprocessing.resize, preprocessing.interpolation, tested)
+            data = self._decoded.get(place) or self._decoded.setdefault(
+                place, self.protocol.decoded(data, preprocessing)
+            )
+        # val is looked at where trainings are compared and nowhere else: a look costs as much as ten steps
+        protocol = replace(self.protocol, racing=None, curve=(), in_memory=False)
+        folder = self.folder / short(model.identity(seed=self.seed))
+        return protocol.arms(model, data, trainer=self.trainer, folder=folder, cache=self.cache, seed=self.seed)
+
+
+def rules(protocol: object, data: ImageData, shares: Sequence[float], widths: Sequence[int]) -> Rules:
+    """Of a race by this protocol: its steps, learning rates and margin.
+
+    ModelRankError: a protocol that trains nothing, a task that it is not for, shares that do not rise to 1.
+    """
+    if not isinstance(protocol, FineTuning):
+        raise ModelRankError("stage=recommend fine-tunes: give a protocol that does, such as protocol=finetune_offline")
+    check_task(protocol.name, data, protocol.tasks)
+    rising = bool(shares) and list(shares) == sorted(set(shares)) and shares[0] > 0 and shares[-1] == 1
+    if not rising or len(widths) != len(shares):
+        raise ModelRankError(
+            f"race.shares={list(shares)}, race.widths={list(widths)}: give shares that rise to 1.0, and as many widths"
+        )
+    if len(protocol.weight_decays) != 1:
+        raise ModelRankError(f"protocol={protocol.name}: a race is over learning rates, so give one of weight_decays")
+    points = sorted(protocol.points(), key=lambda point: point["lr"])
+    racing = protocol.racing
+    return Rules(
+        rungs=[max(1, round(share * protocol.steps)) for share in shares],
+        widths=list(widths),
+        start=racing.start if racing else points[len(points) // 2]["lr"],
+        margin=racing.margin if racing else 0.02,
+        points=points,
+        mode=TransferTask.mode,
+    )

@@ -1,0 +1,218 @@
+"""`stage=recommend`: which model to fine-tune, found under a budget by racing them, and that model, fine-tuned."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from modelrank import build
+from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
+from modelrank.keys import key
+from modelrank.memory.prior import believe
+from modelrank.provenance import command, commit, versions
+from modelrank.recommend.answer import Answer, answer, table
+from modelrank.recommend.budget import seconds, spoken
+from modelrank.recommend.diary import Diary
+from modelrank.recommend.probe import Probe, probe
+from modelrank.recommend.race import Race
+from modelrank.recommend.trainings import Trainings, rules
+from modelrank.recommend.winner import save
+from modelrank.report import terminal
+from modelrank.stages.check import opened
+from modelrank.stages.rows import finish, run_facts
+from modelrank.stages.score import score_hub
+from modelrank.tracking import Tracker
+from modelrank.truth import ledger
+from modelrank.truth.finetune import FineTuning
+from modelrank.types import ModelRankError, NotMeasured
+
+log = logging.getLogger(__name__)
+
+FRACTIONS = ("accuracy", "mean_class_accuracy")  # metrics with a binomial error
+
+
+def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
+    """Race, name a pick, measure it once on test, leave it fine-tuned in the run's folder `model`.
+
+    Writes recommend.csv (one row a model), race.csv (one row a trial), recommendation.json and race.png. Stopped by a
+    signal it names the pick that it has; the same command goes on. Raises ModelRankError where no model is left.
+    """
+    models, data = opened(cfg)
+    log.info("images: %s; %s", data.source, data.split_rule)
+    protocol = build.protocol(cfg)
+    raced = rules(protocol, data, cfg.race.shares, cfg.race.widths)
+    folder = _folder(cfg, models, data, protocol)
+    diary = Diary(folder)
+    probes, out = _probed(cfg, models, protocol, folder)
+    models = {name: model for name, model in models.items() if name not in out}
+    if not models:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in out.items())
+        raise ModelRankError(f"no model is left to recommend ({reasons}); loosen the constraints")
+    trainings = Trainings(models, data, protocol, raced, build.trainer(cfg), folder, Path(cfg.paths.cache), cfg.seed)
+    n_val = len(data.splits["val"])
+    race = Race(
+        models=list(models),
+        belief=_belief(cfg, models, data, protocol),
+        rules=raced,
+        step_seconds={name: probes[name].step_seconds for name in models},
+        noise=lambda value: math.sqrt(max(value * (1 - value), 0.02) / n_val),
+        point=cfg.point,
+        seed=cfg.seed,
+    )
+    everything = race.everything()
+    budget = seconds(cfg.budget, everything)
+    log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
+    try:
+        race.run(trainings.advance, diary, budget - _testing(probes, data), cfg.sure)
+    except KeyboardInterrupt:
+        _tell(cfg, tracker, race, probes, out, {"spent": diary.spent, "budget": budget})
+        log.warning("stopped; the same command goes on from here")
+        raise
+    pick = race.last(race.pick())
+    beside: dict[str, Any] = {"spent": diary.spent, "budget": budget, "everything": everything}
+    if pick is not None and pick.lr is not None:
+        tested, network = trainings.finish(pick.model, pick.lr, pick.rung)
+        beside |= {"test": tested["value"], "steps": pick.steps, "lr": pick.lr}
+        facts = beside | _provenance(cfg, data, protocol) | {"val": pick.value, "metric": data.metric}
+        preprocessing = models[pick.model].preprocessing.at(protocol.image_size)
+        where = save(Path(cfg.paths.run) / "model", network, models[pick.model], data, preprocessing, facts)
+        log.info("fine-tuned, with all it needs: %s (modelrank.load)", where)
+    else:
+        log.warning("the budget did not suffice to train any model; the pick is by what is known without")
+    return _tell(cfg, tracker, race, probes, out, beside)
+
+
+def _testing(probes: Mapping[str, Probe], data: ImageData) -> float:
+    """Seconds that measuring the pick on the test images takes at most, about."""
+    return len(data.splits["test"]) * max(found.latency_ms for found in probes.values()) / 1000
+
+
+def _folder(cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning) -> Path:
+    """Of the race of these models on these images by this protocol: a second budget goes on where the first ended."""
+    content = {
+        "models": {name: ledger.model_id(model) for name, model in models.items()},
+        "data": ledger.data_id(data),
+        "protocol": ledger.protocol_id(protocol),
+        "race": {"shares": list(cfg.race.shares), "widths": list(cfg.race.widths)},
+        "seed": cfg.seed,
+    }
+    return Path(cfg.paths.cache) / "races" / key(content)[:32]
+
+
+def _probed(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], protocol: FineTuning, folder: Path
+) -> tuple[dict[str, Probe], dict[str, str]]:
+    """What each model costs on this machine, measured once a race; and why which models are out."""
+    limits = build.constraints(cfg)
+    path = folder / "probes.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    probes, out = {}, {}
+    for name, model in models.items():
+        try:
+            probes[name] = (
+                Probe(**known[name])
+                if name in known
+                else probe(
+                    model,
+                    image_size=protocol.image_size,
+                    batch_size=protocol.batch_size,
+                    cache=Path(cfg.paths.cache),
+                    device="cuda" if cfg.trainer.accelerator == "gpu" else "cpu",
+                )
+            )
+        except Exception as error:  # one bad model must not stop the others
+            log.warning("%s: %s", name, error)
+            out[name] = str(error)
+            continue
+        if reason := limits.broken(model.licence, probes[name]):
+            log.info("%s is left out: %s", name, reason)
+            out[name] = reason
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({name: asdict(found) for name, found in probes.items()}))
+    return probes, out
+
+
+def _belief(cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning) -> Any:
+    """From accuracies on other data sets by the same protocol, scores of the features here, and facts of the models."""
+    hub = score_hub(cfg, models, data)
+    scores = pd.DataFrame(
+        {name: {model: one.value for model, one in ranking.scores.items()} for name, ranking in hub.rankings.items()},
+        index=list(models),
+    )
+    words = {name: {"family": model.family, "pretraining": model.pretraining} for name, model in models.items()}
+    facts = pd.DataFrame.from_dict(words, orient="index")
+    return believe(_elsewhere(cfg, models, data, protocol), scores=scores, facts=facts)
+
+
+def _elsewhere(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning
+) -> pd.DataFrame:
+    """Accuracies of these models on other data sets, models x data sets: what was measured, by the same protocol."""
+    empty = pd.DataFrame(index=list(models))
+    try:
+        rows = ledger.rows(cfg.truth.get("paths", []))
+    except NotMeasured:
+        return empty
+    ids = {ledger.model_id(model): name for name, model in models.items()}
+    same = rows.loc[
+        (rows.protocol_id == ledger.protocol_id(protocol))
+        & (rows.data_id != ledger.data_id(data))
+        & (rows.dataset != data.name)
+        & rows.model_id.isin(list(ids))
+    ]
+    if same.empty:
+        return empty
+    table = same.assign(model=same.model_id.map(ids)).pivot_table(index="model", columns="dataset", values="accuracy")
+    return table.reindex(list(models))
+
+
+def _provenance(cfg: DictConfig, data: ImageData, protocol: FineTuning) -> dict[str, Any]:
+    return {
+        "dataset": data.name,
+        "source": data.source,
+        "data_id": ledger.data_id(data),
+        "protocol": protocol.name,
+        "protocol_id": ledger.protocol_id(protocol),
+        "seed": cfg.seed,
+        "command": command(),
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def _tell(
+    cfg: DictConfig,
+    tracker: Tracker,
+    race: Race,
+    probes: Mapping[str, Probe],
+    out: Mapping[str, str],
+    beside: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Write and print what the race says now."""
+    found: Answer = answer(race, probes, wanted=cfg.sure)
+    rows = table(race, probes)
+    left_out = pd.DataFrame([{"model": name, "reason": f"left out: {reason}"} for name, reason in out.items()])
+    rows = pd.concat([rows, left_out], ignore_index=True) if out else rows
+    rows = pd.DataFrame([run_facts(cfg)] * len(rows)).join(rows)
+    finish(cfg, tracker, "recommend", rows)
+    trials = pd.DataFrame([{k: v for k, v in asdict(trial).items() if k != "found"} for trial in race.trials])
+    finish(cfg, tracker, "race", trials)
+    content = asdict(found) | dict(beside) | {"sentence": found.sentence()}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (Path(cfg.paths.run) / "recommendation.json").write_text(text, encoding="utf-8")
+    shown = ["model", "expected", "low", "high", "val", "steps", "lr", "chance_best", "seconds", "latency_ms", "reason"]
+    title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
+    terminal.rows(rows.reindex(columns=shown), title)
+    log.info("%s", found.sentence())
+    if "test" in beside:
+        log.info("measured once on the test images: %.4f", beside["test"])
+    return rows

@@ -1,0 +1,34 @@
+import pytest
+from torchvision.models import mobilenet_v2
+
+from modelrank.hub.model import PretrainedModel
+from modelrank.recommend.constraints import Constraints
+from modelrank.recommend.probe import Probe, probe
+
+SMALL = Probe(parameters=1_000_000, latency_ms=5.0, step_seconds=0.1, memory_gb=0.5)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "reason"),
+    [
+        (Constraints(), ""),
+        (Constraints(1e6, 5.0, 0.5, ["mit*"]), ""),
+        (Constraints(max_parameters=999_999), "1,000,000 parameters, more than 999,999"),
+        (Constraints(max_latency_ms=4), "5.0 milliseconds an image, more than 4.0"),
+        (Constraints(max_memory_gb=0.4), "0.50 GB to fine-tune, more than 0.40"),
+        (Constraints(licence=["Apache*"]), "its licence is MIT (this)"),
+        (Constraints(licence=["apache*", "MIT*"]), ""),
+    ],
+)
+def test_reasons(constraints, reason):
+    assert constraints.broken("MIT (this)", SMALL) == reason
+
+
+def test_probe_measures_what_a_model_costs(tmp_path):
+    model = PretrainedModel("it", mobilenet_v2, None, "", "", "")
+    small = probe(model, image_size=32, batch_size=8, cache=tmp_path)
+    large = probe(model, image_size=64, batch_size=8, cache=tmp_path)
+    assert small.parameters == large.parameters == sum(p.numel() for p in mobilenet_v2(num_classes=2).parameters())
+    assert large.memory_gb > small.memory_gb > 16 * small.parameters / 1e9
+    assert large.step_seconds > 0
+    assert large.latency_ms > 0

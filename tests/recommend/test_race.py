@@ -1,0 +1,176 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelrank.memory.belief import Belief
+from modelrank.recommend.answer import answer, table
+from modelrank.recommend.contestant import Rules
+from modelrank.recommend.diary import Diary
+from modelrank.recommend.probe import Probe
+from modelrank.recommend.race import Race
+
+RULES = Rules(
+    rungs=[24, 80, 240],
+    widths=[3, 2, 1],
+    start=3e-4,
+    margin=0.02,
+    points=[{"lr": rate, "wd": 0.0} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)],
+    mode="max",
+)
+
+
+class World:
+    """Models whose trainings take time on a clock of their own and end at known accuracies."""
+
+    def __init__(self, accuracy, step_seconds=None, noise=0.0, broken=()):
+        self.accuracy, self.broken, self.now, self.done = accuracy, broken, 0.0, []
+        self.step_seconds = step_seconds or dict.fromkeys(accuracy, 1.0)
+        self.random, self.noise = np.random.default_rng(0), noise
+        self.die_after = None
+
+    def clock(self):
+        return self.now
+
+    def advance(self, model, rung, before):
+        if self.die_after is not None and len(self.done) >= self.die_after:
+            raise KeyboardInterrupt
+        if model in self.broken:
+            raise RuntimeError(f"no weights of {model}")
+        rates = [2, 3, 4] if before is None else RULES.kept(rung - 1, before)
+        self.now += len(rates) * (RULES.rungs[rung] - (RULES.rungs[rung - 1] if rung else 0)) * self.step_seconds[model]
+        gain = 0.3 * (1 - RULES.rungs[rung] / RULES.rungs[-1])
+        value = self.accuracy[model] - gain + self.noise * self.random.standard_normal()
+        self.done.append((model, rung))
+        return {rate: {"value": value - 0.01 * abs(rate - 3)} for rate in rates}
+
+    def race(self, mean=None):
+        names = list(self.accuracy)
+        n = len(names)
+        belief = Belief(
+            np.zeros(n) if mean is None else np.asarray(mean, float), np.eye(n), 0.6, 0.25, np.log(0.05), 1.0
+        )
+        return Race(names, belief, RULES, self.step_seconds, noise=lambda value: 0.01)
+
+
+TEN = {f"m{number}": 0.5 + 0.03 * number for number in range(10)}
+
+
+def test_finds_the_best_for_a_third_of_everything(tmp_path):
+    world = World(TEN)
+    race = world.race()
+    everything = race.everything()
+    race.run(world.advance, Diary(tmp_path, world.clock), 0.35 * everything, sure=0.99)
+    assert race.pick() == "m9"
+    assert "m9" in race.finished()
+    assert world.now <= 0.35 * everything
+    assert len({model for model, _ in world.done}) == 10  # a look at each
+
+
+def test_what_is_remembered_comes_first(tmp_path):
+    world = World(TEN)
+    race = world.race(mean=[-3, -3, -3, -3, -3, -3, -3, -3, 3, 3])
+    race.run(world.advance, Diary(tmp_path, world.clock), 0.2 * race.everything(), sure=0.99)
+    assert world.done[0][0] in ("m8", "m9")
+    assert len({model for model, _ in world.done}) < 10
+    assert race.pick() == "m9"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    accuracy=st.lists(st.floats(0.1, 0.95), min_size=2, max_size=8),
+    seconds=st.lists(st.floats(0.1, 30.0), min_size=8, max_size=8),
+    share=st.floats(0.02, 1.2),
+)
+def test_budget_is_kept_and_a_pick_is_named(tmp_path_factory, accuracy, seconds, share):
+    names = [f"m{number}" for number in range(len(accuracy))]
+    world = World(dict(zip(names, accuracy, strict=True)), dict(zip(names, seconds, strict=False)))
+    race = world.race()
+    budget = share * race.everything()
+    race.run(world.advance, Diary(tmp_path_factory.mktemp("race"), world.clock), budget, sure=0.99)
+    assert world.now <= budget
+    assert race.pick() in names
+    if world.done and any(race.cost(name, to_end=True) <= budget for name in names if race.last(name) is None):
+        assert race.finished() or budget - world.now < max(seconds) * 240 * 4
+    ends = race.finished()
+    if ends:
+        assert race.pick() == max(ends, key=ends.__getitem__)
+
+
+def test_stopped_anywhere_it_has_a_pick_and_ends_the_same(tmp_path):
+    whole = World(TEN)
+    uninterrupted = whole.race()
+    budget = 0.3 * uninterrupted.everything()
+    uninterrupted.run(whole.advance, Diary(tmp_path / "whole", whole.clock), budget, sure=0.99)
+    for stop in (0, 1, 5, len(whole.done) - 1):
+        world = World(TEN)
+        world.die_after = stop
+        folder = tmp_path / f"stopped{stop}"
+        race = world.race()
+        with pytest.raises(KeyboardInterrupt):
+            race.run(world.advance, Diary(folder, world.clock), budget, sure=0.99)
+        assert race.pick() in TEN
+        world.die_after = None
+        again = world.race()
+        again.run(world.advance, Diary(folder, world.clock), budget, sure=0.99)
+        assert [(one.model, one.rung) for one in again.trials] == whole.done
+        assert again.pick() == uninterrupted.pick()
+
+
+def test_time_of_a_killed_trial_is_counted(tmp_path):
+    world = World(TEN)
+    diary = Diary(tmp_path, world.clock)
+    world.now = 100.0
+    working = diary.working()
+    working.__enter__()  # killed in it: never left
+    since = json.loads((tmp_path / "race.json").read_text())["working_since"]
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"")
+    os.utime(checkpoint, (since + 50, since + 50))
+    assert Diary(tmp_path, world.clock).spent == pytest.approx(150, abs=0.1)
+
+
+def test_a_bad_model_is_out_and_the_others_go_on(tmp_path):
+    world = World(TEN, broken=("m9", "m3"))
+    race = world.race()
+    race.run(world.advance, Diary(tmp_path, world.clock), race.everything(), sure=0.999)
+    assert race.pick() == "m8"
+    last = race.last("m9")
+    assert last.value is None
+    assert last.reason == "no weights of m9"
+
+
+def test_stops_when_it_is_sure(tmp_path):
+    world = World({"good": 0.9, "bad": 0.2, "worse": 0.1})
+    race = world.race()
+    race.run(world.advance, Diary(tmp_path, world.clock), 10 * race.everything(), sure=0.8)
+    assert race.pick() == "good"
+    assert race.certainty() >= 0.8
+    assert len(race.finished()) < 3
+
+
+def test_dear_models_wait(tmp_path):
+    """The one that costs a hundred times the others is not looked at first, though no worse is thought of it."""
+    world = World({"dear": 0.7, **TEN}, {"dear": 100.0, **dict.fromkeys(TEN, 1.0)})
+    race = world.race()
+    race.run(world.advance, Diary(tmp_path, world.clock), 0.05 * race.everything(), sure=0.99)
+    assert world.done[0][0] != "dear"
+    assert "m9" in race.finished()
+
+
+def test_the_answer_says_who_is_tied_and_what_more_would_bring(tmp_path):
+    world = World({"a": 0.80, "b": 0.80, "c": 0.4})
+    race = world.race()
+    race.run(world.advance, Diary(tmp_path, world.clock), 0.6 * race.everything(), sure=1.0)
+    probes = {name: Probe(10, latency, 1.0, 0.1) for name, latency in (("a", 12.0), ("b", 5.0), ("c", 1.0))}
+    found = answer(race, probes, wanted=0.95)
+    assert found.pick in ("a", "b")
+    assert 0 <= found.low <= found.expected <= found.high <= 1
+    assert found.pick in found.sentence()
+    rows = table(race, probes)
+    assert rows.model[0] == found.pick
+    assert rows.chance_best.sum() == pytest.approx(1)
+    assert list(rows.model[1:]) == list(rows[1:].sort_values("expected", ascending=False).model)

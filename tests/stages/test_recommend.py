@@ -1,0 +1,99 @@
+"""The real command on small real encoders and real images; needs nothing but what is shipped and scikit-learn."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import modelrank
+
+ROOT = Path(__file__).parents[2]
+QUICK = [
+    "hub=self_supervised_offline",
+    "~models.densenet_rotation_fashion_mnist",
+    "~models.mobilenet_rotation_cifar10",
+    "~models.resnet8_simclr_cifar10",
+    "~models.vgg6_barlow_twins_cifar10",
+    "~models.vgg6_byol_cifar10",
+    "~models.vgg6_moco_fashion_mnist",
+    "~models.vgg6_supervised_cifar10",
+    "dataset=digits",
+    "dataset.subsample={train:200,val:60,test:60}",
+    "protocol.image_size=32",
+    "protocol.steps=16",
+    "protocol.racing.rung=5",
+    "extraction.workers=0",
+    "logger=none",
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    def call(*overrides: str) -> Path:
+        GlobalHydra.instance().clear()
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        given = [*QUICK, *overrides, f"hydra.run.dir={out}", f"paths.cache={tmp_path / 'cache'}"]
+        monkeypatch.setattr(sys, "argv", ["run.py", *given])
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        return out
+
+    return call
+
+
+def test_recommends_and_leaves_the_model(run):
+    out = run("stage=recommend", "budget=10min", "sure=1.0")
+    rows = pd.read_csv(out / "recommend.csv")
+    told = json.loads((out / "recommendation.json").read_text())
+    assert set(rows.model) == {"resnet8_random", "resnet8_supervised_fashion_mnist"}
+    assert rows.model[0] == told["pick"]
+    assert (rows.steps == 16).all()  # the budget did for all of them
+    assert told["pick"] == rows.loc[rows.val.idxmax(), "model"]
+    assert told["sentence"].startswith(told["pick"])
+    trials = pd.read_csv(out / "race.csv")
+    assert list(trials.groupby("model").rung.max()) == [2, 2]
+    found = modelrank.load(out / "model")
+    assert found.facts["name"] == told["pick"]
+    assert found.facts["test"] == told["test"]
+    assert found.facts["dataset"] == "digits"
+    assert found.classes == [str(digit) for digit in range(10)]
+    from sklearn.datasets import load_digits
+
+    images = np.repeat((load_digits().images[:20] * 15).astype(np.uint8)[..., None], 3, axis=3)
+    assert set(found.predict(list(images))) <= set(found.classes)
+
+    again = run("stage=recommend", "budget=10min", "sure=1.0")  # goes on where it was: nothing is left to do
+    pd.testing.assert_frame_equal(pd.read_csv(again / "race.csv"), trials)
+    assert json.loads((again / "recommendation.json").read_text())["test"] == told["test"]
+
+
+def test_constraints_leave_models_out_with_a_reason(run):
+    with pytest.raises(SystemExit, match=r"no model is left to recommend .* parameters, more than 10"):
+        run("stage=recommend", "budget=1s", "constraints.max_parameters=10")
+
+
+def test_without_time_to_train_a_pick_is_named_all_the_same(run):
+    out = run("stage=recommend", "budget=0", "constraints.licence=['MIT*']")
+    told = json.loads((out / "recommendation.json").read_text())
+    assert told["pick"] in set(pd.read_csv(out / "recommend.csv").model)
+    assert "test" not in told
+    assert not (out / "model").exists()
+
+
+def test_keep_best_leaves_the_measured_network(run):
+    out = run("stage=finetune", "protocol=finetune_offline", "keep=best")
+    rows = pd.read_csv(out / "truth.csv")
+    best = rows.loc[rows.val_accuracy.idxmax()]
+    found = modelrank.load(out / "model")
+    assert found.facts["name"] == best.model
+    assert found.facts["test"] == best.accuracy
+    assert not list((out.parent / "cache" / "truth").rglob("*.ckpt"))
+
+
+def test_keep_knows_one_word(run):
+    with pytest.raises(SystemExit, match="give keep=best"):
+        run("stage=finetune", "protocol=finetune_offline", "keep=all")
