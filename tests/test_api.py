@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -53,6 +54,29 @@ def test_any_kind_of_label(dtype):
     assert modelrank.score("logme", FEATURES, torch.tensor(LABELS, dtype=torch.int32)).value == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("make", [
+    lambda y: y[:, None], lambda y: y.astype(float), lambda y: y[:, None].astype(np.float32), lambda y: y.astype(str),
+    lambda y: [f"class {k}" for k in y], lambda y: y.astype(object), lambda y: torch.from_numpy(y)[:, None],
+    lambda y: torch.from_numpy(y).half(), lambda y: pd.Series(y), lambda y: pd.DataFrame({"y": y}),
+    lambda y: pd.Series(y).astype("category"), lambda y: pd.Categorical(y.astype(str)),
+    lambda y: pd.Series(y, dtype="Int64"), lambda y: pd.Series(y.astype(str), dtype="string"),
+])  # fmt: skip
+def test_labels_as_tables_hold_them(make):
+    wanted = modelrank.score("logme", FEATURES, LABELS).value
+    for task in (None, "classification"):
+        assert modelrank.score("logme", FEATURES, make(LABELS), task=task).value == pytest.approx(wanted, rel=1e-9)
+    assert modelrank.rank({"a": FEATURES}, make(LABELS), "logme").scores["a"].value == pytest.approx(wanted, rel=1e-9)
+
+
+def test_names_of_the_package():
+    assert issubclass(modelrank.ScorerNotApplicable, modelrank.ModelRankError)
+    assert isinstance(modelrank.score("knn", FEATURES, LABELS), modelrank.Score)
+    assert isinstance(modelrank.rank({"a": FEATURES}, LABELS), modelrank.Ranking)
+    assert set(modelrank.__all__) <= {name for name in modelrank.__all__ if getattr(modelrank, name)}
+    with pytest.raises(AttributeError):
+        modelrank.nothing  # noqa: B018
+
+
 def test_read_only_arrays_and_integers():
     frozen = FEATURES.copy()
     frozen.setflags(write=False)
@@ -91,7 +115,7 @@ def test_bad_arrays():
     with pytest.raises(ValueError, match="below 0"):
         modelrank.score("disco", FEATURES, LABELS - 1)
     with pytest.raises(ValueError, match="must hold numbers"):
-        modelrank.score("disco", FEATURES, np.array(["cat", "dog", "cow"])[LABELS])
+        modelrank.score("disco", FEATURES.astype(str), LABELS)
     with pytest.raises(ScorerNotApplicable, match="needs logits"):
         modelrank.score("leep", FEATURES, LABELS)
 

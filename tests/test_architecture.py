@@ -26,7 +26,8 @@ ROOMS = {
     "memory": {"types"},
     "replay": {"types", "ranking", "memory"},
     "report": {"types", "ranking"},
-    "api": {"types", "features", "scorers", "ranking", "build"},
+    "targets": {"types"},
+    "api": {"types", "targets", "features", "scorers", "ranking", "build"},
     "build": {"types", "hub", "data", "tracking", "recommend"},
     "stages": {
         "types",
@@ -46,7 +47,7 @@ ROOMS = {
         "build",
         "tracking",
     },
-    "__init__": {"api", "recommend"},
+    "__init__": {"types", "api", "recommend"},
 }
 ONLY_IN = {
     "pytorch_lightning": {"features", "truth", "data", "pretrain"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,18 +10,28 @@ if TYPE_CHECKING:
     from modelrank.api import score as score
     from modelrank.recommend.winner import FineTuned as FineTuned
     from modelrank.recommend.winner import load as load
+    from modelrank.types import MissingAsset as MissingAsset
+    from modelrank.types import ModelRankError as ModelRankError
+    from modelrank.types import Ranking as Ranking
+    from modelrank.types import Score as Score
+    from modelrank.types import ScorerNotApplicable as ScorerNotApplicable
 
-__all__ = ["FineTuned", "load", "rank", "score"]
+__all__ = [
+    "FineTuned",
+    "MissingAsset",
+    "ModelRankError",
+    "Ranking",
+    "Score",
+    "ScorerNotApplicable",
+    "load",
+    "rank",
+    "score",
+]
+HOMES = {"rank": "api", "score": "api", "FineTuned": "recommend.winner", "load": "recommend.winner"}  # others: types
 
 
 def __getattr__(name: str) -> Any:
     """The names above, imported on first use: `import modelrank` must not load torch."""
-    if name in ("load", "FineTuned"):
-        from modelrank.recommend import winner
-
-        return getattr(winner, name)
     if name in __all__:
-        from modelrank import api
-
-        return getattr(api, name)
+        return getattr(import_module(f"modelrank.{HOMES.get(name, 'types')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

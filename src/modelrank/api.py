@@ -18,6 +18,7 @@ from modelrank import build
 from modelrank.features.file import FeatureFile
 from modelrank.ranking import order
 from modelrank.scorers.contract import facts_of
+from modelrank.targets import read_targets
 from modelrank.types import FeatureSet, ModelRankError, Ranking, Score, ScorerNotApplicable, Task
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def score(
         Or the path of a .safetensors file (of the feature store, or any with a tensor `features`) or .npy file, which
         may be larger than memory: disco, logme, hscore, hscore_shrinkage, sfda, gbc, transrate and ncc read it in
         chunks, the other scorers whole.
-    targets: N integer labels >= 0, gaps allowed (classification; detection when `boxes` is given); N x C of 0 and 1
-        (multilabel); N or N x K floating numbers (regression). `task` says so where that guess is wrong.
+    targets: N or N x 1 labels, whole numbers >= 0 with or without a dot, booleans, text, a pandas column
+        (classification; detection when `boxes` is given); N x C of 0 and 1 (multilabel); N or N x K floating numbers
+        (regression). `task` says so where that guess is wrong: see `targets.read_targets`.
     logits: N x S output of the model's source classifier. boxes: N x 4 in 0..1 (centre x, centre y, width, height).
     image: N integers, the image of each row where several come from one; folds and neighbours keep them together.
     general: M x D features of general-domain images. facts: numbers known of the model, such as
@@ -139,7 +141,8 @@ def _data(
     general: ArrayLike | Tensor | None,
     facts: Mapping[str, float] | None,
 ) -> FeatureSet:
-    x, y = _features(features), _tensor("targets", targets)
+    x = _features(features)
+    y, found = read_targets(targets, task, boxes=boxes is not None)
 
     def beside(what: str, array: ArrayLike | Tensor | None) -> Tensor | None:
         return None if array is None else _floating(what, array).to(x.device)
@@ -147,8 +150,8 @@ def _data(
     placed = beside("boxes", boxes)
     return FeatureSet(
         x,
-        y,
-        task or _guess(y, placed),
+        torch.from_numpy(y),
+        found,
         logits=beside("logits", logits),
         boxes=placed,
         image=None if image is None else _tensor("image", image).to(x.device),
@@ -161,14 +164,6 @@ def _features(features: ArrayLike | Tensor | Path | str) -> Tensor:
     if isinstance(features, str | Path):
         return cast(Tensor, FeatureFile(features))  # it has all of a tensor that a scorer looks at
     return _floating("features", features)
-
-
-def _guess(targets: Tensor, boxes: Tensor | None) -> Task:
-    if targets.ndim == 1 and not targets.is_floating_point():
-        return "classification" if boxes is None else "detection"
-    if targets.ndim == 2 and targets.shape[1] > 1 and bool(((targets == 0) | (targets == 1)).all()):
-        return "multilabel"
-    return "regression"
 
 
 def _floating(name: str, array: ArrayLike | Tensor) -> Tensor:

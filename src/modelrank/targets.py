@@ -1,0 +1,105 @@
+"""What the user's targets are: classes, several labels a sample, or numbers; by scikit-learn's `type_of_target`."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelrank.types import Task
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+
+def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool = False) -> tuple[np.ndarray, Task]:
+    """The targets as the scorers take them (see `types.FeatureSet`), and their task; `task` replaces the guess.
+
+    One column is N labels or N numbers. Whole numbers, floating ones too (0.0, 1.0: a table's column that once held a
+    gap), booleans, strings and pandas' categoricals are classes, or with `boxes` those of objects; N x C of 0 and 1
+    are several labels a sample; other floating numbers are a regression's. ValueError for missing values, for what is
+    neither text nor numbers, and for several columns of whole numbers, which may be either.
+
+    A warning says so where floating numbers are taken for classes and more than half of the samples have one of
+    their own.
+    """
+    y = _values(targets)
+    if y.ndim == 2 and y.shape[1] == 1 and task != "multilabel":
+        y = y[:, 0]
+    if task is None:
+        task = _guess(y, boxes)
+        if task == "classification" and y.dtype.kind == "f" and (found := len(np.unique(y))) > max(len(y) / 2, 2):
+            warnings.warn(
+                f"targets are whole numbers, so they are taken for {found} classes of {len(y)} samples; if they are "
+                "quantities, say task='regression'",
+                stacklevel=4,
+            )
+    if task == "regression":
+        if y.dtype.kind == "U":
+            raise ValueError("targets are text, and task='regression' wants numbers")
+        return y.astype(np.float64) if y.dtype.kind == "i" else y, task
+    if y.dtype.kind == "U":
+        return np.unique(y, return_inverse=True)[1].reshape(y.shape).astype(np.int64), task
+    if not _whole(y):
+        raise ValueError(f"task={task!r} wants whole numbers or text as targets; they hold {_odd(y)}")
+    return y.astype(np.int64), task
+
+
+def _guess(y: np.ndarray, boxes: bool) -> Task:
+    if y.ndim == 1:
+        return ("detection" if boxes else "classification") if y.dtype.kind == "U" or _whole(y) else "regression"
+    if y.dtype.kind != "U" and bool(((y == 0) | (y == 1)).all()):
+        return "multilabel"
+    if y.dtype.kind == "U" or _whole(y):
+        raise ValueError(
+            f"targets are {y.shape[1]} columns of {'text' if y.dtype.kind == 'U' else 'whole numbers'}, which may be "
+            "several classes a sample or several quantities: give 0 and 1 for each class, or say task='regression'"
+        )
+    return "regression"
+
+
+def _whole(y: np.ndarray) -> bool:
+    return y.dtype.kind == "i" or bool(np.isfinite(y).all() and (y == np.floor(y)).all())
+
+
+def _odd(y: np.ndarray) -> Any:
+    return y[~(np.isfinite(y) & (y == np.floor(y)))][0]
+
+
+def _values(targets: ArrayLike | Tensor) -> np.ndarray:
+    """int64, floating, or text; any shape."""
+    if hasattr(targets, "detach"):
+        targets = targets.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue] a tensor
+        targets = targets.float() if targets.dtype.itemsize == 2 and targets.is_floating_point() else targets
+    y = np.asarray(targets)
+    if y.dtype.kind == "O":
+        y = _of_objects(y)
+    if y.dtype.kind in "biu":
+        return y.astype(np.int64)
+    if y.dtype.kind == "f":
+        _refuse_missing(int(np.isnan(y).sum()), y)
+        return y.astype(np.float64 if y.dtype.itemsize > 4 else np.float32)
+    if y.dtype.kind in "UST":
+        return y.astype(str)
+    raise ValueError(f"targets must hold numbers or text, got {y.dtype}")
+
+
+def _of_objects(y: np.ndarray) -> np.ndarray:
+    """Of pandas' columns: text, numbers that may be missing, categories."""
+    flat = y.reshape(-1).tolist()
+    missing = (one is None or str(one) in ("<NA>", "nan", "NaT") for one in flat if not isinstance(one, str))
+    _refuse_missing(sum(missing), y)
+    kinds = {str if isinstance(one, str) else type(one) for one in flat}
+    if odd := sorted(kind.__name__ for kind in kinds if not issubclass(kind, str | numbers.Real | np.bool_)):
+        raise ValueError(f"targets must hold numbers or text, got {', '.join(odd)}")
+    if str in kinds and len(kinds) > 1:
+        raise ValueError(f"targets mix text and {', '.join(sorted(kind.__name__ for kind in kinds - {str}))}")
+    return np.array(flat).reshape(y.shape)
+
+
+def _refuse_missing(count: int, y: np.ndarray) -> None:
+    if count:
+        raise ValueError(f"targets: {count} of {y.size} are missing; drop these rows, and those of the features")
