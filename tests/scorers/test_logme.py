@@ -1,8 +1,10 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from tests.scorers.golden import BOXES, CASES, EXPECTED, expected, features
 
 from modelrank.scorers.logme import logme
@@ -29,6 +31,48 @@ def log_evidence(f, y, alpha, beta):
     """log N(y; 0, 1/beta I + 1/alpha F F^T) per sample, by the definition."""
     covariance = np.eye(len(f)) / beta + f @ f.T / alpha
     return -(np.linalg.slogdet(2 * math.pi * covariance)[1] + y @ np.linalg.solve(covariance, y)) / 2 / len(f)
+
+
+def multiplied(data, factor):
+    return replace(data, features=data.features * factor, memo={})
+
+
+def skewed(n, d, shift, seed=5):
+    rng = np.random.default_rng(seed)
+    y = rng.choice(5, n, p=[0.6, 0.2, 0.1, 0.07, 0.03])
+    f = np.maximum(rng.normal(size=(n, d)) + shift * rng.normal(size=(5, d))[y], 0)
+    return FeatureSet(torch.from_numpy(f), torch.from_numpy(y))
+
+
+@pytest.mark.parametrize(("n", "d", "shift"), [(200, 40, 1.0), (200, 512, 0.5), (120, 120, 0.0)])
+def test_the_maximum_is_that_of_an_independent_search_at_every_scale(n, d, shift):
+    data = skewed(n, d, shift)
+    f, columns = data.features.numpy(), np.eye(5)[data.targets.numpy()]
+    columns = columns[:, columns.any(0)]
+    kernel = np.linalg.eigh(f @ f.T)
+    best = []
+    for column in columns.T:
+        along = (kernel[1].T @ column) ** 2
+
+        def loss(p, along=along):
+            variance = np.maximum(kernel[0], 0) / np.exp(p[0]) + 1 / np.exp(p[1])
+            return (np.log(2 * math.pi * variance).sum() + (along / variance).sum()) / 2 / n
+
+        starts = ([0, 0], [5, 2], [-5, 2], [12, 1], [-12, 1])
+        options = {"maxiter": 4000, "xatol": 1e-9, "fatol": 1e-13}
+        best.append(-min(minimize(loss, start, method="Nelder-Mead", options=options).fun for start in starts))
+    found = [logme(multiplied(data, factor), maximum=True).value for factor in (1e-4, 0.01, 1, 100, 1e4)]
+    np.testing.assert_allclose(found, np.mean(best), atol=1e-8)
+
+
+def test_the_published_updates_say_so_where_they_end_far_from_the_maximum():
+    data = skewed(200, 512, 0.5)
+    with pytest.warns(UserWarning, match=r"more than 0\.002 from the largest evidence.*maximum=true"):
+        far = logme(multiplied(data, 100)).value
+    best = logme(data, maximum=True).value
+    assert abs(far - best) > 0.002
+    near = features(CASES[0])
+    assert logme(near).value == pytest.approx(logme(near, maximum=True).value, abs=1e-4)  # and no warning
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 12), (25, 70)])
