@@ -56,6 +56,9 @@ def test_recommends_and_leaves_the_model(run):
     assert told["sentence"].startswith(told["pick"])
     trials = pd.read_csv(out / "race.csv")
     assert list(trials.groupby("model").rung.max()) == [2, 2]
+    page = (out / "report.html").read_text()
+    assert told["sentence"] in page
+    assert "data:image/png" in page
     found = modelrank.load(out / "model")
     assert found.facts["name"] == told["pick"]
     assert found.facts["test"] == told["test"]

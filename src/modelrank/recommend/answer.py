@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,9 +90,9 @@ def table(race: Race, probes: Mapping[str, Probe]) -> pd.DataFrame:
                 "expected": float(predicted.mean[index]),
                 "low": float(low[index]),
                 "high": float(high[index]),
-                "val": last.value if last else None,
+                "val": last.value if last and last.value is not None else math.nan,
                 "steps": last.steps if last else 0,
-                "lr": last.lr if last else None,
+                "lr": last.lr if last and last.lr is not None else math.nan,
                 "chance_best": float(best[index]),
                 "seconds": sum(trial.seconds for trial in race.trials if trial.model == name),
                 "latency_ms": probes[name].latency_ms,

@@ -25,7 +25,8 @@ from modelrank.recommend.diary import Diary
 from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
 from modelrank.recommend.trainings import Trainings, rules
-from modelrank.recommend.winner import save
+from modelrank.recommend.winner import load, save
+from modelrank.report import race as page
 from modelrank.report import terminal
 from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, run_facts
@@ -85,6 +86,9 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         facts = beside | _provenance(cfg, data, protocol) | {"val": pick.value, "metric": data.metric}
         preprocessing = models[pick.model].preprocessing.at(protocol.image_size)
         where = save(Path(cfg.paths.run) / "model", network, models[pick.model], data, preprocessing, facts)
+        beside["recipe"] = f"import modelrank\nmodelrank.load({str(where)!r}).predict('image.jpg')"
+        if plain := load(where).facts["recipe"]:
+            beside["recipe"] += f"\n\n# without this package, in that folder\n{plain}"
         log.info("fine-tuned, with all it needs: %s (modelrank.load)", where)
     else:
         log.warning("the budget did not suffice to train any model; the pick is by what is known without")
@@ -212,6 +216,21 @@ def _tell(
     shown = ["model", "expected", "low", "high", "val", "steps", "lr", "chance_best", "seconds", "latency_ms", "reason"]
     title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
     terminal.rows(rows.reindex(columns=shown), title)
+    figure = Path(cfg.paths.run) / "race.png"
+    if page.draw(trials, found.pick, cfg.dataset.metric, figure):
+        tracker.figure("race", figure)
+    made = {
+        "hub": cfg.hub.name,
+        "data set": cfg.dataset.name,
+        "metric": cfg.dataset.metric,
+        "protocol": cfg.protocol.name,
+        "budget": f"{spoken(beside['spent'])} of {spoken(beside['budget'])} ({cfg.budget})",
+        "command": command(),
+        "commit": commit(),
+        "versions": versions(),
+    }
+    written = page.write(Path(cfg.paths.run), found.sentence(), rows, content, made, beside.get("recipe", ""))
+    log.info("rows, the race and the report: %s", written)
     log.info("%s", found.sentence())
     if "test" in beside:
         log.info("measured once on the test images: %.4f", beside["test"])

@@ -1,0 +1,94 @@
+"""The page of `stage=recommend`: the answer, how far each model came, how to load the winner, how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from modelrank.report.content import interval, number, significant
+from modelrank.report.figures import BLUE, GREY, ORANGE, STYLE
+from modelrank.report.html import document, element, facts, picture, table, td, tr
+
+CAPTION = (
+    "Value on val of each model after its training steps, at the best of its learning rates there. The pick is orange, "
+    "other models that were trained to their end are blue; grey ones were given up at their last point."
+)
+
+
+def draw(trials: pd.DataFrame, pick: str, metric: str, path: Path) -> bool:
+    """The race, as a PNG; False where nothing was trained. trials: rows model, steps, value."""
+    known = trials.dropna(subset=["value"]) if len(trials) else trials
+    if not len(known):
+        return False
+    end = known["steps"].to_numpy().max()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for model, own in known.groupby("model", sort=False):
+            finished = bool(own["steps"].to_numpy().max() == end)
+            colour = ORANGE if model == pick else BLUE if finished else GREY
+            axes.plot(own["steps"], own["value"], marker="o", ms=4, color=colour, lw=2 if model == pick else 1)
+            last = own.iloc[-1]
+            axes.annotate(
+                str(model),
+                (last["steps"], last["value"]),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7.5,
+                color=colour,
+            )
+        axes.set_xlabel("training steps")
+        axes.set_ylabel(f"{metric} on val")
+        axes.margins(x=0.2)
+        figure.savefig(path, dpi=120, facecolor="white")
+    return True
+
+
+def write(
+    folder: Path, sentence: str, models: pd.DataFrame, told: Mapping[str, Any], made: Mapping[str, Any], recipe: str
+) -> Path:
+    """folder/report.html, with folder/race.png inlined where it is. models: rows as recommend.csv; told: as
+    recommendation.json; made: what is known of how it was made; recipe: Python lines that load the winner."""
+    shown = folder / "race.png"
+    parts = [
+        element("h1", f"Which model of the hub {made['hub']} should be fine-tuned on {made['data set']}?"),
+        element("p", sentence, "answer"),
+        element("p", _measured(told), "soft") if "test" in told else "",
+        "<h2>Models</h2>",
+        _models(models, str(made["metric"])),
+        picture("race", shown.read_bytes(), CAPTION) if shown.exists() else "",
+        "<h2>Use it</h2>" + element("pre", recipe) if recipe else "",
+        "<h2>How it was made</h2>",
+        facts(made),
+    ]
+    path = folder / "report.html"
+    path.write_text(document("Which model to fine-tune?", parts), encoding="utf-8")
+    return path
+
+
+def _measured(told: Mapping[str, Any]) -> str:
+    return (
+        f"Fine-tuned for {told['steps']} steps at a learning rate of {told['lr']:g}; measured once on the test images: "
+        f"{told['test']:.4f}."
+    )
+
+
+def _models(models: pd.DataFrame, metric: str) -> str:
+    heads = ["model", f"expected {metric}", "80 % interval", "on val", "steps", "learning rate", "chance to be best"]
+    heads += ["seconds", "ms an image", "parameters", "GB to fine-tune", "remark"]
+    body = []
+    for one in models.to_dict("records"):
+        cells = [td(str(one["model"]), "text"), td(number(one["expected"], 3))]
+        cells += [td(interval(one["low"], one["high"], 3), "text"), td(number(one["val"], 3))]
+        cells += [td(number(one["steps"], 0)), td("" if pd.isna(one["lr"]) else f"{one['lr']:g}")]
+        cells += [td(number(one["chance_best"], 2)), td(number(one["seconds"], 0))]
+        cells += [td(number(one["latency_ms"], 1)), td(significant(one["parameters"]))]
+        cells += [td(number(one["memory_gb"], 2)), td("" if pd.isna(one["reason"]) else str(one["reason"]), "text")]
+        body.append(tr(cells, "first" if not body else ""))
+    return table(heads, [body], text=("model", "80 % interval", "remark"))

@@ -1,0 +1,39 @@
+import pandas as pd
+import pytest
+
+from modelrank.report.race import draw, write
+
+TRIALS = pd.DataFrame(
+    [
+        {"model": "a<b>", "steps": 24, "value": 0.5},
+        {"model": "a<b>", "steps": 240, "value": 0.8},
+        {"model": "$c$", "steps": 24, "value": 0.4},
+        {"model": "broken", "steps": 24, "value": None},
+    ]
+)
+MODELS = pd.DataFrame(
+    [
+        {"model": "a<b>", "expected": 0.8, "low": 0.7, "high": 0.9, "val": 0.8, "steps": 240, "lr": 3e-4}
+        | {"chance_best": 0.9, "seconds": 12.0, "latency_ms": 1.0, "parameters": 1e6, "memory_gb": 0.1, "reason": ""},
+        {"model": "dear", "reason": "left out: <script>alert(1)</script>"},
+    ]
+)
+MADE = {"hub": "h", "data set": "<i>mine</i>", "metric": "accuracy", "command": "python run.py"}
+
+
+def test_page_holds_the_answer_and_the_figure_and_runs_nothing(tmp_path):
+    assert draw(TRIALS, "a<b>", "accuracy", tmp_path / "race.png")
+    told = {"test": 0.79, "steps": 240, "lr": 3e-4}
+    text = write(tmp_path, "a<b>: 0.8", MODELS, told, MADE, "import timm").read_text()
+    assert "a&lt;b&gt;: 0.8" in text
+    assert "measured once on the test images: 0.7900" in text
+    assert "data:image/png" in text
+    assert "import timm" in text
+    for tag in ("<script", "<i>", "<b>"):
+        assert tag not in text
+
+
+@pytest.mark.parametrize("trials", [TRIALS[:0], TRIALS[3:], pd.DataFrame()])
+def test_without_a_training_there_is_no_figure(tmp_path, trials):
+    assert not draw(trials, "a", "accuracy", tmp_path / "race.png")
+    assert "data:image" not in write(tmp_path, "a", MODELS, {}, MADE, "").read_text()
