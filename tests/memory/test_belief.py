@@ -1,5 +1,7 @@
 """The incremental posterior against one that is written down directly, and what curves and intervals must do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,9 @@ from modelrank.memory.belief import Belief, Result
 
 def some(n=5, seed=0, **changes):
     rng = np.random.default_rng(seed)
-    root = rng.standard_normal((n, n))
+    loadings = rng.standard_normal((n, 3)) / 2
     numbers = {"location": 0.7, "location_sd": 0.1, "log_scale": np.log(0.05), "log_scale_sd": 0.5}
-    return Belief(rng.standard_normal(n), root @ root.T / n + 0.1 * np.eye(n), **(numbers | changes))
+    return Belief(rng.standard_normal(n), loadings, rng.uniform(0.05, 0.2, n), **(numbers | changes))
 
 
 def directly(belief, results):
@@ -27,12 +29,12 @@ def directly(belief, results):
         for i in range(n + k):
             for j in range(n + k):
                 walk = min(left[i], left[j])
-                z = belief.covariance[models[i], models[j]] + walk * module.TO_GAIN**2
+                z = belief.loadings[models[i]] @ belief.loadings[models[j]] + walk * module.TO_GAIN**2
                 if models[i] == models[j]:
-                    z += walk * belief.curve_noise**2
+                    z += belief.own[models[i]] + walk * belief.curve_noise**2
                 joint[i, j] = s2 * z + belief.location_sd**2
         prior = belief.location + np.sqrt(s2) * belief.mean[models]
-        among = joint[n:, n:] + module.JITTER * np.eye(k)
+        among = joint[n:, n:] + np.diag([max(r.noise**2, module.JITTER) for r in results])
         surprise = np.array([r.value for r in results]) - prior[n:]
         gain = joint[:n, n:] @ np.linalg.inv(among)
         means.append(prior[:n] + gain @ surprise)
@@ -52,7 +54,7 @@ def test_results_one_by_one_are_the_joint_distribution():
         Result(3, 0.72),
         Result(2, 0.8),
     ]
-    results += [Result(4, 0.6, 0.1), Result(4, 0.62, 0.2), Result(4, 0.65, 0.5)]  # more than the arrays begin with
+    results += [Result(4, 0.6, 0.1), Result(4, 0.62, 0.2, 0.03), Result(4, 0.65, 0.5)]  # more than the arrays begin with
     posterior = belief.given(results)
     means, variances, weight = directly(belief, results)
     np.testing.assert_allclose(posterior.means, means, rtol=1e-5)
@@ -81,14 +83,14 @@ def test_a_look_is_worth_the_more_the_later_it_is():
 
 def test_a_quick_look_at_all_says_which_is_better_not_how_good():
     belief = some(log_scale_sd=0.3)
-    flat = Belief(np.zeros(5), np.eye(5), belief.location, belief.location_sd, belief.log_scale, belief.log_scale_sd)
+    flat = replace(belief, mean=np.zeros(5), loadings=np.zeros((5, 1)), own=np.ones(5))
     posterior = flat.given([Result(i, value, 0.2) for i, value in enumerate([0.2, 0.25, 0.3, 0.35, 0.4])])
     assert np.all(np.diff(posterior.mean) > 0)
     assert posterior.mean.mean() > 0.45, "what all have yet to gain is not held against them"
 
 
 def test_intervals_are_quantiles_of_the_samples():
-    posterior = some().given([Result(0, 0.75), Result(1, 0.6)])
+    posterior = some().given([Result(0, 0.75), Result(1, 0.6), Result(2, 0.5, 0.2), Result(2, 0.6, 0.4), Result(3, 0.7, 1, 0.02)])
     samples = posterior.samples(40_000, np.random.default_rng(0))
     low, high = posterior.interval(0.8)
     np.testing.assert_allclose(np.quantile(samples, 0.1, axis=0), low, atol=3e-3)

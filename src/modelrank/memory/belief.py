@@ -39,13 +39,15 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Belief:
-    """Before anything is trained. mean, covariance: of z, N and N x N for N models.
+    """Before anything is trained. mean: of z, N for N models. Its covariance is loadings loadings' + diag(own), with
+    loadings N x F, and own, N, the variance that no other data set tells of.
     location, location_sd: in units of accuracy. log_scale, log_scale_sd: of the accuracy that one unit of z makes.
     curve_noise: see CURVE_NOISE.
     """
 
     mean: Array
-    covariance: Array
+    loadings: Array
+    own: Array
     location: float
     location_sd: float
     log_scale: float
@@ -72,7 +74,7 @@ class Posterior:
         self.scale: Array = np.exp(belief.log_scale + steps * belief.log_scale_sd)[:, None]
         self.log_weight: Array = -0.5 * steps**2
         self.means: Array = belief.location + self.scale * belief.mean
-        self.variances: Array = self.scale**2 * np.diag(belief.covariance) + belief.location_sd**2
+        self.variances: Array = self.scale**2 * ((belief.loadings**2).sum(1) + belief.own) + belief.location_sd**2
         self.results: list[Result] = []
         self._surprises = np.zeros((SCALES, 0))  # what results differed by from what was expected of them, whitened
         n = len(belief.mean)
@@ -86,7 +88,8 @@ class Posterior:
             self._inverse = np.pad(self._inverse, ((0, 0), (0, k), (0, k)))
             self._spread = np.pad(self._spread, ((0, 0), (0, k), (0, 0)))
         belief = self.belief
-        towards = belief.covariance[result.model]
+        towards = belief.loadings @ belief.loadings[result.model]
+        towards[result.model] += belief.own[result.model]
         left = 1 / result.share - 1
         now = scale2 * (towards[result.model] + left * (belief.curve_noise**2 + TO_GAIN**2)) + belief.location_sd**2
         inverse, spread = self._inverse[:, :k, :k], self._spread[:, :k]
@@ -134,15 +137,27 @@ class Posterior:
         return self._quantile((1 - level) / 2), self._quantile((1 + level) / 2)
 
     def samples(self, count: int, rng: np.random.Generator) -> Array:
-        """count x N accuracies drawn together, so that what models share is shared. Cost G x N^3."""
+        """count x N accuracies at the end of the training, drawn together: what models share is shared in each draw.
+
+        Drawn before the results, then moved by what the results differ from those drawn with them (Matheron's rule).
+        Cost count x N x (F + k).
+        """
         belief, k, drawn = self.belief, len(self.results), []
+        seen = np.array([result.model for result in self.results], dtype=int)
+        left = np.array([1 / result.share - 1 for result in self.results])
+        walk = np.minimum(left[:, None], left) * (TO_GAIN**2 + belief.curve_noise**2 * (seen[:, None] == seen))
+        walk = np.linalg.cholesky(walk + 1e-9 * np.eye(k))
+        values = np.array([result.value for result in self.results])
+        noise = np.array([result.noise for result in self.results])
         for grid, times in enumerate(rng.multinomial(count, self.weight)):
-            if times:
-                spread = self._spread[grid, :k]
-                covariance = self.scale[grid] ** 2 * belief.covariance + belief.location_sd**2 - spread.T @ spread
-                values, vectors = np.linalg.eigh(covariance)
-                root = vectors * np.sqrt(np.maximum(values, 0.0))
-                drawn.append(self.means[grid] + rng.standard_normal((times, len(covariance))) @ root.T)
+            z = belief.mean + rng.standard_normal((times, belief.loadings.shape[1])) @ belief.loadings.T
+            z += rng.standard_normal(z.shape) * np.sqrt(belief.own)
+            location = belief.location + belief.location_sd * rng.standard_normal((times, 1))
+            accuracy = location + self.scale[grid] * z
+            shown = accuracy[:, seen] + self.scale[grid] * (rng.standard_normal((times, k)) @ walk.T)
+            shown += noise * rng.standard_normal(shown.shape)
+            white = (values - shown) @ self._inverse[grid, :k, :k].T
+            drawn.append(accuracy + white @ self._spread[grid, :k])
         return np.concatenate(drawn)
 
     def _quantile(self, q: float) -> Array:

@@ -43,7 +43,7 @@ def believe(
     n = z.shape[1]
     average = z.mean(1) if n else np.zeros(len(z))
     centred = z - average[:, None]
-    covariance = centred @ centred.T / max(n - 1, 1) * (1 + 1 / max(n, 1))
+    loadings = centred * np.sqrt((1 + 1 / max(n, 1)) / max(n - 1, 1))
     own = OWN_NOISE**2 + (1 - OWN_NOISE**2) * missing.mean(1) if n else np.ones(len(z))
     if n == 1:  # one set cannot say how sets differ
         own = np.maximum(own, 0.5)
@@ -53,7 +53,7 @@ def believe(
         mean = _combined(average, scores, weights)
     elif scores is not None and not n:
         mean = normal_scores(scores).mean(axis=1).fillna(0.0).to_numpy()
-    return Belief(mean, covariance + np.diag(own), *_units(elsewhere, z))
+    return Belief(mean, loadings, own, *_units(elsewhere, z))
 
 
 def remembered(elsewhere: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDArray[np.bool_]]:
