@@ -14,11 +14,12 @@ from modelrank.memory.belief import Belief
 
 Array = NDArray[np.float64]
 
-OWN_NOISE = 0.3  # sd of z that no other data set tells of a model
+OWN_NOISE = 0.4  # sd of z that no other data set tells of a model
 UNKNOWN = (0.6, 0.25)  # location of accuracies, and its sd, where no data set is remembered
 UNKNOWN_SCALE = (np.log(0.05), 1.0)
 WEIGHT_PENALTY = 10.0  # rows of z whose say equals that of the prior weights: 1 for memory, 0 for each scorer
 FACT_PENALTY = 1.0
+FEWEST = 3  # models that tell how a data set spaces them
 RARE = 3  # words (families, pre-training sets) of fewer models than that are told apart from nothing
 
 
@@ -36,10 +37,10 @@ def believe(
     scores_elsewhere: data set -> the same table there; what scorers are worth is learnt on these sets.
     facts: models x metadata (numbers and words); a model that memory lacks is placed by those it resembles.
 
-    The target is taken for one more data set like the others: z has the mean of the others' normal scores, and their
-    covariance about it. Nothing is fitted to the target.
+    The target is taken for one more data set like the others: z has the mean of the others' (see `standardised`), and
+    their covariance about it. Nothing is fitted to the target.
     """
-    z, missing = remembered(elsewhere, facts)
+    z, missing = filled(standardised(elsewhere), facts)
     n = z.shape[1]
     average = z.mean(1) if n else np.zeros(len(z))
     centred = z - average[:, None]
@@ -56,18 +57,35 @@ def believe(
     return Belief(mean, loadings, own, *_units(elsewhere, z))
 
 
-def remembered(elsewhere: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDArray[np.bool_]]:
-    """Normal scores (models x data sets) with the gaps filled, and where the gaps were.
+def standardised(elsewhere: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies (models x data sets) by their ranks, with mean 0 and sd 1: half way between the quantiles of a normal
+    distribution and the distances that the data sets have on average between these ranks (good models lie closer
+    together than bad ones). One collapsed model, or one odd data set, cannot spoil it."""
+    z = normal_scores(elsewhere)
+    grid, shapes = np.linspace(-2.6, 2.6, 53), []
+    for name in elsewhere:
+        values = np.sort(elsewhere[name].dropna().to_numpy(dtype=float))
+        if len(values) >= FEWEST and values[0] < values[-1]:
+            ranked = ndtri((np.arange(len(values)) + 0.5) / len(values))
+            shapes.append(np.interp(grid, ranked, (values - values.mean()) / values.std()))
+    if not shapes:
+        return z
+    spaced = (z + np.interp(z, grid, np.mean(shapes, axis=0))) / 2
+    return (spaced - np.nanmean(spaced)) / np.nanstd(spaced)
+
+
+def filled(table: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDArray[np.bool_]]:
+    """`standardised` accuracies with the gaps filled, and where the gaps were.
 
     A gap is filled from the model's facts by what they meant on that set, where there are facts; and by the model's
     mean on the others, drawn towards 0 as if it had one set more.
     """
-    z = normal_scores(elsewhere).to_numpy()
+    z = table.to_numpy()
     missing = np.isnan(z)
     if not missing.any():
         return z, missing
     known = (~missing).sum(1)
-    design = _design(facts.reindex(elsewhere.index)) if facts is not None and facts.shape[1] else None
+    design = _design(facts.reindex(table.index)) if facts is not None and facts.shape[1] else None
     guess = np.zeros_like(z)
     for column in range(z.shape[1]):
         if design is not None:
@@ -117,7 +135,7 @@ def _units(elsewhere: pd.DataFrame, z: Array) -> tuple[float, float, float, floa
     for column, name in enumerate(elsewhere.columns):
         accuracy = elsewhere[name].to_numpy()
         known = ~np.isnan(accuracy)
-        if known.sum() < 3 or not (spread := float((z[known, column] ** 2).sum())):
+        if known.sum() < FEWEST or not (spread := float((z[known, column] ** 2).sum())):
             continue
         middle = float(accuracy[known].mean())
         locations.append(middle)
