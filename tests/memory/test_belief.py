@@ -54,7 +54,11 @@ def test_results_one_by_one_are_the_joint_distribution():
         Result(3, 0.72),
         Result(2, 0.8),
     ]
-    results += [Result(4, 0.6, 0.1), Result(4, 0.62, 0.2, 0.03), Result(4, 0.65, 0.5)]  # more than the arrays begin with
+    results += [
+        Result(4, 0.6, 0.1),
+        Result(4, 0.62, 0.2, 0.03),
+        Result(4, 0.65, 0.5),
+    ]  # more than the arrays begin with
     posterior = belief.given(results)
     means, variances, weight = directly(belief, results)
     np.testing.assert_allclose(posterior.means, means, rtol=1e-5)
@@ -89,10 +93,28 @@ def test_a_quick_look_at_all_says_which_is_better_not_how_good():
     assert posterior.mean.mean() > 0.45, "what all have yet to gain is not held against them"
 
 
-def test_intervals_are_quantiles_of_the_samples():
-    posterior = some().given([Result(0, 0.75), Result(1, 0.6), Result(2, 0.5, 0.2), Result(2, 0.6, 0.4), Result(3, 0.7, 1, 0.02)])
+def test_intervals_are_quantiles_of_the_samples_stretched_where_a_model_is_not_at_its_end(monkeypatch):
+    known = some().given([Result(0, 0.75), Result(1, 0.6, 0.5)])
+    stretched = np.subtract(*known.interval(0.8)[::-1])
+    monkeypatch.setattr(module, "STRETCH", {0: 1.0})
+    plain = np.subtract(*known.interval(0.8)[::-1])
+    assert stretched[0] == plain[0]
+    np.testing.assert_allclose(stretched[1:] / plain[1:], 1.02)
+    posterior = some().given(
+        [Result(0, 0.75), Result(1, 0.6), Result(2, 0.5, 0.2), Result(2, 0.6, 0.4), Result(3, 0.7, 1, 0.02)]
+    )
     samples = posterior.samples(40_000, np.random.default_rng(0))
     low, high = posterior.interval(0.8)
     np.testing.assert_allclose(np.quantile(samples, 0.1, axis=0), low, atol=3e-3)
     np.testing.assert_allclose(np.quantile(samples, 0.9, axis=0), high, atol=3e-3)
     assert posterior.improvement(0.75) == pytest.approx(np.maximum(samples - 0.75, 0).mean(0), abs=2e-3)
+
+
+def test_the_chance_that_nothing_is_better_grows_with_the_draws_that_say_so_and_is_never_certain():
+    drawn = np.zeros((400, 3))
+    best = np.linspace(-1, 1, 400)
+    chances = [module.chance_nothing_better(drawn, best + shift, 0.01) for shift in (-2, -0.5, 0.0, 0.5, 2)]
+    assert chances == sorted(chances)
+    assert 0 < chances[0] < 0.1
+    assert 0.98 < chances[-1] < 1
+    assert module.chance_nothing_better(drawn, 0.5, 0.01) == chances[-1]

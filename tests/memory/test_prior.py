@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.special import ndtri
 
-from modelrank.memory.prior import believe, normal_scores, scorer_weights
+from modelrank.memory.prior import believe, normal_scores, scorer_weights, standardised
 
 
 def latent(models=12, sets=8, noise=0.3, seed=0):
@@ -22,6 +22,19 @@ def test_normal_scores_are_of_ranks_and_keep_gaps():
     assert np.isnan(found.a[2])
     assert found.b[0] == found.b[1] < found.b[2]
     pd.testing.assert_frame_equal(found, normal_scores(table.assign(a=table.a * 100 - 3)))
+
+
+def test_good_models_lie_closer_together_than_bad_ones_where_they_do_and_no_set_is_scaled_by_a_collapse():
+    accuracy, _ = latent()
+    squeezed = 1 - (1 - accuracy.rank() / 12 + 0.1) ** 3
+    found = standardised(squeezed)
+    np.testing.assert_allclose([np.nanmean(found), np.nanstd(found)], [0, 1], atol=1e-9)
+    ordered = np.sort(found.d0)
+    assert ordered[-1] - ordered[-3] < 0.8 * (ordered[2] - ordered[0])
+    collapsed = squeezed.copy()
+    collapsed.loc[squeezed.d0.idxmin(), "d0"] = -50.0
+    assert np.abs(standardised(collapsed).d1 - found.d1).max() < 0.3
+    assert np.isnan(standardised(squeezed.where(squeezed > 0.5))).sum().sum() == (squeezed <= 0.5).sum().sum()
 
 
 def test_memory_expects_the_order_and_the_spread_of_the_other_sets():

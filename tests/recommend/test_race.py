@@ -50,9 +50,8 @@ class World:
     def race(self, mean=None):
         names = list(self.accuracy)
         n = len(names)
-        belief = Belief(
-            np.zeros(n) if mean is None else np.asarray(mean, float), np.eye(n), 0.6, 0.25, np.log(0.05), 1.0
-        )
+        mean = np.zeros(n) if mean is None else np.asarray(mean, float)
+        belief = Belief(mean, np.zeros((n, 1)), np.ones(n), 0.6, 0.25, np.log(0.05), 1.0)
         return Race(names, belief, RULES, self.step_seconds, noise=lambda value: 0.01)
 
 

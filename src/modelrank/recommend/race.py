@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from modelrank.memory.belief import Belief, Posterior, Result
+from modelrank.memory.belief import Belief, Posterior, Result, chance_nothing_better
 from modelrank.recommend.contestant import Found, Rules, best
 from modelrank.recommend.diary import Diary, Trial
 
@@ -124,7 +124,7 @@ class Race:
     def certainty(self, count: int = 2000) -> float:
         """The chance that no model is better than the pick by more than `point`."""
         drawn = self._drawn(count)
-        return float((drawn.max(1) - drawn[:, list(self.models).index(self.pick())] <= self.point).mean())
+        return chance_nothing_better(drawn, drawn[:, list(self.models).index(self.pick())], self.point)
 
     def _drawn(self, count: int) -> np.ndarray:
         return self.predicted().samples(count, np.random.default_rng(self.seed))
@@ -137,7 +137,7 @@ class Race:
         drawn, names = self._drawn(count), list(self.models)
         chosen, seconds = [names.index(self.pick())], 0.0
         rest = [model for model in self.open() if names.index(model) not in chosen]
-        while float((drawn.max(1) - drawn[:, chosen].max(1) <= self.point).mean()) < wanted:
+        while chance_nothing_better(drawn, drawn[:, chosen].max(1), self.point) < wanted:
             if not rest:
                 return seconds or None
             top = drawn[:, chosen].max(1) + self.point

@@ -53,7 +53,8 @@ def calibration(hub: Hub, policy: Believing, *, seed: int = 0) -> pd.DataFrame:
 def calibrated(rows: pd.DataFrame, *, sure: float = 0.8) -> pd.DataFrame:
     """One row a hub, and one of all (each hub counted once): hub, covered, sure_cells, right.
 
-    rows: of `calibration`. sure_cells: how often the predicted chance was at least `sure`; right: how often then rightly.
+    rows: of `calibration`. sure_cells: how often the predicted chance was at least `sure`; right: the share of these in
+    which it was so.
     """
     said = rows.loc[rows.sure >= sure]
     table = pd.DataFrame(

@@ -10,7 +10,9 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from modelrank.replay import game, hubs
-from modelrank.replay.policies import InOrder, Policy, Scorer
+from modelrank.replay.calibration import calibrated, calibration
+from modelrank.replay.hubs import Hub
+from modelrank.replay.policies import Believing, InOrder, Policy, Scorer
 from modelrank.replay.verdict import verdict
 from modelrank.report import replay as figure
 from modelrank.report import terminal
@@ -33,7 +35,8 @@ def replay(
     files: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Write replay.csv (a row a play and budget), verdict.csv and replay.png; print the verdict; return its rows."""
+    """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv and replay.png; print them; return
+    the verdict's rows."""
     shipped = hubs.shipped(resolve(folder), published_rows(published), measured_rows(measured))
     tables = hubs.chosen([*shipped, *map(hubs.read, files)], only)
     parts = []
@@ -61,10 +64,18 @@ def replay(
     terminal.rows(
         _table(rows, judged), "regret as a share of a random model's, after results and at shares of the cost"
     )
-    best = judged.loc[(judged.policy == "recommend") & (judged.budget == "results")]
-    for row in best.itertuples():
-        log.info("recommend after %d results: %.3f [%.3f, %.3f]", row.amount, row.relative, row.low, row.high)
+    for name, policy in policies.items():
+        if isinstance(policy, Believing) and policy.scores:
+            _calibration(cfg, tracker, tables, name, policy)
     return judged
+
+
+def _calibration(cfg: DictConfig, tracker: Tracker, tables: Sequence[Hub], name: str, policy: Believing) -> None:
+    """Write calibration.csv, and print how often the intervals and the certainty of the policy are right."""
+    found = [calibration(hub, policy, seed=cfg.seed) for hub in tables]
+    rows = finish(cfg, tracker, "calibration", pd.concat(found, ignore_index=True).assign(policy=name))
+    title = f"{name}: models in their 80 % interval; nothing left is better by a point, said with .8 or more, and right"
+    terminal.rows(calibrated(rows).round(3), title)
 
 
 def _table(rows: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
