@@ -11,6 +11,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from modelrank import ranks
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ModelRankError(f"no value for {', '.join(missing)}; give it on the command line: {missing[0]}=...")
-    if sweeping and "ddp" in str(cfg.trainer.get("strategy", "")):
+    if sweeping and ranks.uses_ddp(cfg):
         raise ModelRankError(
             "trainer=ddp cannot be swept with -m: each rank would run the whole sweep again. "
             "Either sweep with one job per GPU (trainer=gpu hydra/launcher=joblib or submitit_slurm), "

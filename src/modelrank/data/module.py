@@ -8,11 +8,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import distributed
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from modelrank.data.boxes import detection_batch
 from modelrank.data.images import ImageData, Transform, TransformedImages
+from modelrank.data.loader import loader
+from modelrank.ranks import place
 from modelrank.types import ModelRankError
 
 
@@ -34,6 +35,9 @@ class ImageDataModule(pl.LightningDataModule):
     predict: the scored splits (`data.scored` unless given) one after the other, never shuffled; the index is the
              row of the image in that sequence.
     seed:    of the order of the training images and of their random transforms.
+
+    Under DDP each rank has its share of each training batch, and each image to measure on is seen by one rank; the
+    trainer must leave the loaders as they are (`use_distributed_sampler=False`).
     """
 
     def __init__(
@@ -57,13 +61,12 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         images = TransformedImages([self.data.splits[name] for name in self.train_splits], self.train_transform)
-        return DataLoader(
+        return loader(
             StepBatches(images, self.batch_size, self.seed, self._collate),
             batch_size=None,  # an item is a batch
             sampler=self.steps,
-            num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(self.seed),  # its own: the global one stays untouched
+            workers=self.workers,
+            seed=self.seed,
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -80,14 +83,17 @@ class ImageDataModule(pl.LightningDataModule):
         return detection_batch if self.data.task == "detection" else default_collate
 
     def _loader(self, splits: Sequence[str], transform: Transform) -> DataLoader:
-        return DataLoader(
-            TransformedImages([self.data.splits[name] for name in splits], transform),
+        images = TransformedImages([self.data.splits[name] for name in splits], transform)
+        rank, ranks = place()
+        return loader(
+            images,
+            # Each image on one rank, once. Lightning's sampler would fill the last round up with images seen already.
+            sampler=range(rank, len(images), ranks),
             batch_size=self.batch_size,
             collate_fn=self._collate,
-            num_workers=self.workers,
+            workers=self.workers,
             persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(self.seed),
+            seed=self.seed,
         )
 
 
@@ -107,8 +113,13 @@ class StepBatches(Dataset[Any]):
         shuffled = torch.Generator().manual_seed(seed_of_step(self.seed, epoch, "order"))
         order = torch.randperm(len(self.images), generator=shuffled)
         batch = order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
-        if distributed.is_available() and distributed.is_initialized():
-            batch = batch[distributed.get_rank() :: distributed.get_world_size()]
+        rank, ranks = place()
+        if len(batch) % ranks:  # the mean of the ranks' gradients would not be that of the batch
+            raise ModelRankError(
+                f"{len(batch)} images a step cannot be shared equally by {ranks} processes; "
+                "give another protocol.batch_size or trainer.devices"
+            )
+        batch = batch[rank::ranks]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of_step(self.seed, step, "images"))
             return self.collate([self.images[index] for index in batch])

@@ -137,8 +137,9 @@ def _forward(
     the identity's `splits` and `image` the image. Detection has `boxes` too (M x 4, as in FeatureSet).
     """
     import torch
-    from torch.utils.data import DataLoader, Subset
+    from torch.utils.data import Subset
 
+    from modelrank.data.loader import loader
     from modelrank.features.boxes import over_boxes
     from modelrank.features.extraction import FeatureWriter, over_images
 
@@ -150,14 +151,12 @@ def _forward(
         plan = over_boxes(network, splits, preprocessing, pooling)
     of_row = plan.known["image"]
     writer = FeatureWriter(model.name, len(of_row), dtype=getattr(torch, dtype), store=store, key=key)
-    loader = DataLoader(
+    batches = loader(
         # Parts end where batches end, so the batches of the images that are left are those of a first run.
         Subset(plan.images, of_row[writer.missing].unique().tolist()),
         batch_size=batch_size,
-        num_workers=workers,
+        workers=workers,
         collate_fn=plan.collate,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # its own, so that the global one stays untouched
     )
     with _quiet():
         # One device and float32 whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
@@ -171,7 +170,7 @@ def _forward(
             enable_model_summary=False,
             enable_progress_bar=False,  # the writer has one, in rows
         )
-        runner.predict(plan.task, loader, return_predictions=False)
+        runner.predict(plan.task, batches, return_predictions=False)
     if writer.missing:
         raise ModelRankError(
             f"{model.name}: {len(writer.missing)} of {len(of_row)} rows have no features; "

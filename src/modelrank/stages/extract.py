@@ -17,7 +17,7 @@ from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
 from modelrank.stages.check import opened
-from modelrank.stages.rows import finish, raise_for_failed, run_facts
+from modelrank.stages.rows import finish, raise_for_failed, rows_of, run_facts
 from modelrank.tracking import Tracker
 from modelrank.types import FeatureSet, ModelRankError
 
@@ -29,15 +29,15 @@ def extract(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
 
     Raises at the very end when a model has no features.
     """
-    rows = []
-    for model, features in feature_sets(cfg, *opened(cfg)):
-        row = run_facts(cfg) | {"model": model.name}
-        if isinstance(features, FeatureSet):
-            n, d = features.features.shape
-            row |= {"n": n, "d": d, "logits": features.logits is not None, "status": "ok", "reason": ""}
-        else:
-            row |= {"status": "failed", "reason": str(features)}
-        rows.append(row)
+    with rows_of(cfg, tracker, "features") as rows:
+        for model, features in feature_sets(cfg, *opened(cfg)):
+            row = run_facts(cfg) | {"model": model.name}
+            if isinstance(features, FeatureSet):
+                n, d = features.features.shape
+                row |= {"n": n, "d": d, "logits": features.logits is not None, "status": "ok", "reason": ""}
+            else:
+                row |= {"status": "failed", "reason": str(features)}
+            rows.append(row)
     table = finish(cfg, tracker, "features", pd.DataFrame(rows))
     raise_for_failed(table, "extractions")
     return table

@@ -16,7 +16,7 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.recommend.winner import save
 from modelrank.report import terminal
 from modelrank.stages.check import opened
-from modelrank.stages.rows import finish, raise_for_failed
+from modelrank.stages.rows import finish, raise_for_failed, rows_of
 from modelrank.tracking import Tracker
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.ledger import IDS
@@ -37,26 +37,28 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
     models, data = opened(cfg)
     cache = Path(cfg.paths.cache)
     log.info("images: %s; %s", data.source, data.split_rule)
-    rows: list[dict[str, Any]] = []
     protocol = build.protocol(cfg)
     keep = _kept(cfg, protocol)
     best = -math.inf
-    for model in models.values():
-        try:
-            row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed, anew=anew)
-            if keep and row["val_accuracy"] > best:
-                best = row["val_accuracy"]
-                _keep(cfg, keep, model, data, row)
-        except NotMeasured as reason:
-            rows.append({"dataset": data.name, "model": model.name, "status": "not_measured", "reason": str(reason)})
-            continue
-        except Exception as error:  # one bad model must not stop the others
-            log.exception("%s: not measured", model.name)
-            rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
-            continue
-        row = record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), table=resolve(table))
-        log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
-        rows.append(row | {"status": "ok", "reason": ""})
+    with rows_of(cfg, tracker, "truth") as rows:
+        for model in models.values():
+            try:
+                row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed, anew=anew)
+                if keep and row["val_accuracy"] > best:
+                    best = row["val_accuracy"]
+                    _keep(cfg, keep, model, data, row)
+            except NotMeasured as reason:
+                rows.append(
+                    {"dataset": data.name, "model": model.name, "status": "not_measured", "reason": str(reason)}
+                )
+                continue
+            except Exception as error:  # one bad model must not stop the others
+                log.exception("%s: not measured", model.name)
+                rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
+                continue
+            row = record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), table=resolve(table))
+            log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
+            rows.append(row | {"status": "ok", "reason": ""})
     measured = finish(cfg, tracker, "truth", pd.DataFrame(rows))
     tracker.metrics({f"accuracy/{row['model']}": row["accuracy"] for row in rows if row["status"] == "ok"})
     shown = ["model", "seed", "metric", "accuracy", "val_accuracy", "lr", "weight_decay", "seconds", "reason"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     models, images = opened(cfg)
     asked = Asked.of(models.values(), images, build.protocol(cfg))
     truth, untrue = _truth(cfg, asked)  # before the work: a table that cannot be read is said at once
-    hub = score_hub(cfg, models, images, truth.mean_rank_elsewhere if truth else {})
+    hub = score_hub(
+        cfg, models, images, truth.mean_rank_elsewhere if truth else {}, keep=partial(finish, cfg, tracker, "scores")
+    )
     finish(cfg, tracker, "scores", hub.rows)
     rows = [_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else []
     ranking = pd.DataFrame(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,21 @@ def finish(cfg: DictConfig, tracker: Tracker, name: str, rows: pd.DataFrame) -> 
     rows.to_csv(Path(cfg.paths.run) / f"{name}.csv", index=False)
     tracker.table(name, rows)
     return rows
+
+
+@contextmanager
+def rows_of(cfg: DictConfig, tracker: Tracker, name: str) -> Iterator[list[dict[str, Any]]]:
+    """A list to put rows into; when the work is stopped (Ctrl-C, SIGTERM) those that are there become NAME.csv.
+
+    Lightning turns the KeyboardInterrupt of a running trainer into a SystemExit.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        yield rows
+    except (KeyboardInterrupt, SystemExit):
+        if rows:
+            finish(cfg, tracker, name, pd.DataFrame(rows))
+        raise
 
 
 def raise_for_failed(rows: pd.DataFrame, what: str) -> None:

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,7 +50,9 @@ class ScoredHub:
 
 def score(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     """Write scores.csv; raises at the very end when a row failed."""
-    rows = finish(cfg, tracker, "scores", score_hub(cfg, *opened(cfg)).rows)
+    rows = finish(
+        cfg, tracker, "scores", score_hub(cfg, *opened(cfg), keep=partial(finish, cfg, tracker, "scores")).rows
+    )
     raise_for_failed(rows, "scores")
     return rows
 
@@ -59,28 +62,36 @@ def score_hub(
     models: Mapping[str, PretrainedModel],
     images: ImageData,
     mean_rank_elsewhere: Mapping[str, float] = MappingProxyType({}),
+    keep: Callable[[pd.DataFrame], object] = lambda rows: None,
 ) -> ScoredHub:
-    """Extract (or read) the features of each model in turn and score them; a failure is a row, not the end."""
+    """Extract (or read) the features of each model in turn and score them; a failure is a row, not the end.
+
+    keep: given the rows that are there when the work is stopped (Ctrl-C, SIGTERM).
+    """
     scorers = build.scorers(cfg)
     outcomes: dict[str, dict[str, Score | Exception]] = {name: {} for name in scorers}
     draws: dict[str, dict[str, Subscores]] = {name: {} for name in scorers}
     store = ScoreStore(Path(cfg.paths.cache) / "scores")
     rows: list[dict[str, Any]] = []
     bar = tqdm(total=len(models) * len(scorers), desc="scoring", unit="score", leave=False, delay=2)
-    for model, features in feature_sets(cfg, models, images):
-        if isinstance(features, FeatureSet):
-            features = _with_facts(features, model.name, mean_rank_elsewhere)
-        for name, scorer in scorers.items():
-            found = _scored(cfg, store, model.name, scorer, features, main=name == next(iter(scorers)))
-            outcomes[name][model.name] = found.outcome
-            row = run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(found.outcome, features)
-            row |= {"warning": found.warning, "interval_reason": ""}
-            if isinstance(found.subscores, Subscores):
-                draws[name][model.name] = found.subscores
-            else:
-                row["interval_reason"] = found.subscores
-            rows.append(row)
-            bar.update()
+    stopped: BaseException | None = None
+    try:
+        for model, features in feature_sets(cfg, models, images):
+            if isinstance(features, FeatureSet):
+                features = _with_facts(features, model.name, mean_rank_elsewhere)
+            for name, scorer in scorers.items():
+                found = _scored(cfg, store, model.name, scorer, features, main=name == next(iter(scorers)))
+                outcomes[name][model.name] = found.outcome
+                row = run_facts(cfg) | {"model": model.name, "scorer": name} | _columns(found.outcome, features)
+                row |= {"warning": found.warning, "interval_reason": ""}
+                if isinstance(found.subscores, Subscores):
+                    draws[name][model.name] = found.subscores
+                else:
+                    row["interval_reason"] = found.subscores
+                rows.append(row)
+                bar.update()
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the second of the first
+        stopped = stop
     bar.close()
     rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
     stable = {name: stability.judge(cfg, scorers[name], rankings[name], draws[name]) for name in scorers if draws[name]}
@@ -89,7 +100,12 @@ def score_hub(
         interval = stable[row["scorer"]].interval(row["model"]) if row["scorer"] in stable else (None, None)
         row["score_low"], row["score_high"] = interval
         row["protocol"] = cfg.protocol.name
-    return ScoredHub(pd.DataFrame(rows), rankings, {name: s.first_is_best for name, s in stable.items()})
+    table = pd.DataFrame(rows)
+    if stopped:
+        if rows:
+            keep(table)
+        raise stopped
+    return ScoredHub(table, rankings, {name: s.first_is_best for name, s in stable.items()})
 
 
 def _scored(

@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 
 from modelrank.data.module import ImageDataModule, seed_of_step
+from modelrank.ranks import wait_for_all
 from modelrank.truth.grid import remembered
 from modelrank.truth.progress import StepProgress
 from modelrank.truth.protocol import MakeTrainer
@@ -28,7 +29,13 @@ from modelrank.truth.quiet import quiet
 from modelrank.truth.task import TransferTask
 from modelrank.types import ModelRankError
 
-SILENT = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+SILENT = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,  # the loaders give each rank its share by themselves: see `ImageDataModule`
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,6 @@ class Arm:
                 max_steps=len(module.steps),
                 max_epochs=1,  # the loader holds all steps; a second pass would repeat the first ones
                 limit_val_batches=0,
-                use_distributed_sampler=False,  # each rank takes its share of each batch by itself
                 callbacks=[StepProgress(self.title, module.batch_size), watch],
                 precision=self.precision,
                 **SILENT,
@@ -116,6 +122,7 @@ class Arm:
                 )
             if module.steps:
                 self.keep(task, until, watch.trained(task))
+                wait_for_all()  # the other ranks read it next
             return {"curve": task.curve, "seconds": watch.seconds()}
 
     def keep(self, task: TransferTask, step: int, seconds: float) -> None:
@@ -185,7 +192,7 @@ class _Watch(Callback):
 
 @torch.no_grad()
 def _on_val(trainer: pl.Trainer, task: TransferTask, loader: DataLoader) -> float:
-    """The monitored value on val in the middle of training, which it leaves untouched. Each rank measures all of it."""
+    """The monitored value on val in the middle of training, which it leaves untouched."""
     modes = {module: module.training for module in task.modules()}
     task.eval()
     with trainer.precision_plugin.forward_context():

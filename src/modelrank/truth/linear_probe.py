@@ -13,9 +13,9 @@ import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from modelrank.data.images import ImageData
+from modelrank.data.loader import loader
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import FeatureExtractor
 from modelrank.truth.grid import Point, every, label, remembered
@@ -73,7 +73,7 @@ class LinearProbe:
             }  # shards of a test set would have to be put together
             extractor = trainer(logger=False, enable_checkpointing=False, enable_model_summary=False, **single)
             loaders = [
-                DataLoader(data.splits[name].with_transform(transform), self.batch_size, num_workers=self.workers)
+                loader(data.splits[name].with_transform(transform), batch_size=self.batch_size, workers=self.workers)
                 for name in ("train", "val", "test")
             ]
             batches = extractor.predict(_Features(network), dataloaders=loaders)

@@ -50,7 +50,7 @@ def measure(
         raise NotMeasured(f"{model.name} on {data.name}, seed {seed}: not measured before by {protocol.name}")
     folder.mkdir(parents=True, exist_ok=True)
     # Under DDP the ranks are one measurement: rank 0 holds the lock for all.
-    with _Alone(folder / "lock") if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
+    with _Alone(folder / "lock") if _first() else nullcontext():
         row = remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
     names = {"dataset": data.name, "model": model.name, "protocol": protocol.name}  # of today: they decide nothing
     ids = {"model_id": model_id(model), "data_id": data_id(data), "protocol_id": protocol_id(protocol)}
@@ -63,6 +63,8 @@ def record(row: Mapping[str, Any], folder: Path, *, table: Path) -> dict[str, An
     folder: of the measurement, see `cell_folder`; the disk space of its networks is given back.
     """
     flat = {key: value for key, value in row.items() if key != "trainings"}
+    if not _first():
+        return flat
     add(table, [flat])
     curves.append(table, flat, row.get("trainings", ()))  # absent in what was measured before they were kept
     scenes.append(table, flat, scenes.kept(folder))
@@ -117,6 +119,11 @@ def _row(
             for one in outcome.trainings
         ],
     }
+
+
+def _first() -> bool:
+    """Whether this process is the only one, or rank 0 of several (known before they are connected)."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class _Alone:

@@ -110,7 +110,8 @@ class TransferTask(pl.LightningModule, ABC):
         self.update_metric(self(images), targets)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({name: value.float() for name, value in self.values().items()})
+        # torchmetrics has put the ranks' images together already; their mean, which Lightning asks for, changes nothing
+        self.log_dict({name: value.float() for name, value in self.values().items()}, sync_dist=True)
         self.metric.reset()
 
     def test_step(self, batch: Any, batch_index: int) -> None:

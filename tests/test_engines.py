@@ -1,0 +1,129 @@
+"""The command beyond one process, and stopped: launchers, DDP, signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEFT_OUT = ("mobilenet_v2", "mobilenet_v2_b", "mobilenet_v2_random", "efficientnet_lite1", "efficientnet_lite2")
+SMALL = [
+    "hub=offline_small",
+    *(f"~models.{name}" for name in LEFT_OUT),  # squeezenet1_1 and efficientnet_lite0 are left
+    "dataset=digits",
+    "dataset.subsample={train: 64, val: 31, test: 41}",
+    "hub.image_size=32",
+    "truth=none",
+]
+TIMES = os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture
+def cache(tmp_path, registry_cache) -> Path:
+    """Weights and packages as in the user's cache, nothing extracted or measured yet."""
+    fresh = tmp_path / "cache"
+    fresh.mkdir()
+    for name in ("packages", "weights", "datasets"):
+        (registry_cache / name).mkdir(parents=True, exist_ok=True)
+        (fresh / name).symlink_to(registry_cache / name)
+    return fresh
+
+
+def command(*overrides: str) -> list[str]:
+    flags = [word for word in overrides if word.startswith("-")]  # Hydra takes them before the overrides only
+    words = [word for word in overrides if not word.startswith("-")]  # the last of two settings of one key counts
+    return [sys.executable, str(ROOT / "run.py"), *flags, *SMALL, *words]
+
+
+def finished(*overrides: str) -> str:
+    done = subprocess.run(command(*overrides), capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.registry
+def test_joblib_cold_and_warm(tmp_path, cache):
+    sweep = [
+        "-m",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "stage=score",
+        "scorer=disco,hscore",
+        "logger=none",
+        "extraction.workers=1",  # daemonic processes may have no children but loaders must have theirs
+        f"paths.cache={cache}",
+    ]
+    tables = []
+    for name in ("cold", "warm"):
+        finished(*sweep, f"hydra.sweep.dir={tmp_path}/{name}")
+        tables.append(pd.read_csv(tmp_path / name / "results.csv").sort_values(["scorer", "model"], ignore_index=True))
+    cold, warm = tables
+    assert list(cold.status) == ["ok"] * 4
+    assert list(cold.job_status) == ["ok"] * 4
+    assert cold.score.equals(warm.score)
+    assert len(list((cache / "features").glob("*.safetensors"))) == 2  # each model's once, by one of the two jobs
+
+
+@pytest.mark.registry
+def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cache):
+    out = tmp_path / "out"
+    said = finished(
+        "stage=finetune",
+        "~models.efficientnet_lite0",  # torch has no batch normalisation over processes on a CPU
+        "protocol=finetune_small",
+        "protocol.steps=4",
+        "protocol.precision=32-true",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.sync_batchnorm=false",
+        "logger=wandb",
+        f"paths.cache={cache}",
+        f"hydra.run.dir={out}",
+    )
+    (row,) = pd.read_csv(out / "truth.csv").to_dict("records")
+    assert row["n_test"] == 41
+    assert row["accuracy"] * 41 == pytest.approx(round(row["accuracy"] * 41), abs=1e-4)
+    assert row["val_accuracy"] * 31 == pytest.approx(round(row["val_accuracy"] * 31), abs=1e-4)
+    assert len(pd.read_csv(cache / "truth" / "measured.csv")) == 1
+    assert len(list(out.glob("wandb/offline-run-*"))) == 1
+    assert said.count("accuracy 0.") == 1  # said once
+    assert "sync_dist" not in said
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize(("stage", "sign"), [("score", signal.SIGTERM), ("extract", signal.SIGINT)])
+def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cache, stage, sign):
+    out, table = tmp_path / "out", {"score": "scores.csv", "extract": "features.csv"}[stage]
+    overrides = ["dataset.subsample.train=500", "hub.image_size=64", "logger=wandb", "scorer=disco", "stability=null"]
+    with open(tmp_path / "said", "w") as said:
+        run = subprocess.Popen(
+            command(*overrides, f"stage={stage}", f"paths.cache={cache}", f"hydra.run.dir={out}"),
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+    # the second model has begun when it has its lock
+    while len(list((cache / "features").glob("*.lock"))) < 2:
+        assert run.poll() is None, (tmp_path / "said").read_text()
+        time.sleep(0.1)
+    time.sleep(1)
+    before = sum(int(ticks) for ticks in Path(f"/proc/{run.pid}/stat").read_text().rsplit(")")[-1].split()[11:13])
+    run.send_signal(sign)
+    _, status, used = os.wait4(run.pid, 0)
+    run.returncode = os.waitstatus_to_exitcode(status)
+    assert run.returncode == 130, (tmp_path / "said").read_text()
+    assert (
+        used.ru_utime + used.ru_stime - before / TIMES < 5
+    )  # seconds of the CPU: other work may go on beside the tests
+    rows = pd.read_csv(out / table)
+    assert list(rows.model) == ["efficientnet_lite0"]
+    assert list(rows.status) == ["ok"]
+    assert "stopped" in (tmp_path / "said").read_text()
+    assert "Traceback" not in (tmp_path / "said").read_text()
+    assert len(list(out.glob("wandb/offline-run-*/run-*.wandb"))) == 1
