@@ -71,3 +71,10 @@ def test_every_file_says_what_it_is_for():
     for path in CONF.rglob("*.yaml"):
         first = [line for line in path.read_text().splitlines() if line.strip()][:2]
         assert any(line.startswith("#") and "@package" not in line for line in first), f"{path}: begin with a comment"
+
+
+def test_home_need_not_be_set_where_the_cache_is(monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("MODELRANK_CACHE", "/somewhere")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("config").paths.cache == "/somewhere"

