@@ -41,6 +41,7 @@ def main(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     try:
         build.refuse_unreadable(sys.argv[1:])
+        build.refuse_foreign(sys.argv[1:])
     except ModelRankError as error:
         sys.exit(f"modelrank: {error}")
     main()

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,31 @@ def test_what_hydra_can_read_passes():
         "-m",
     ]
     build.refuse_unreadable(given)
+
+
+@pytest.mark.parametrize("argument", [
+    "hub.architecture._target_=os.system", "+x={_target_: os.system, command: ls}", "+x={'_target_': 'os.system'}",
+    "++stage._target_='subprocess.run'", "hydra.launcher._target_=os.abort", "x=[{_target_:builtins.eval}]",
+    "hub.architecture._target_=modelrank.packages._run", "a._target_=torchvision.models._utils.x",
+    "a._target_=torch.hub.load", "a._target_=modelrankx.y", "a._target_=", "a._target_=${b}",
+])  # fmt: skip
+def test_a_command_runs_nothing_that_it_names_but_networks(argument):
+    with pytest.raises(ModelRankError, match=r"on the command line a _target_ is of .* is not run"):
+        build.refuse_foreign([argument])
+
+
+def test_networks_may_be_named_on_the_command_line():
+    named = ["torchvision.models.resnet18", "timm.create_model", "torch.nn.Identity", "modelrank.hub.encoders.VGG6"]
+    build.refuse_foreign(
+        [f"hub.architecture._target_={name}" for name in named] + ["seed=1", "dataset.root='_target_'"]
+    )
+
+
+def test_a_run_refuses_what_its_command_names(tmp_path):
+    trace = tmp_path / "trace"
+    command = [sys.executable, "run.py", f"stage={{_target_: os.mkdir, path: {trace}}}", f"paths.cache={tmp_path}"]
+    done = subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "os.mkdir is not run" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not trace.exists()

@@ -1,5 +1,6 @@
 """The real command, in this process, on real weights and small real data (needs the package registries once)."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -188,3 +189,18 @@ def test_other_settings_of_a_protocol_have_no_shipped_truth(run, capsys):
     out = run(*settings, "protocol=finetune_short", "protocol.steps=5", "hub.image_size=56")
     assert "by other settings of finetune_short" in " ".join(capsys.readouterr().out.split())
     assert not (out / "ranking.csv").exists()
+
+
+def test_the_key_of_wandb_is_in_nothing_that_a_run_leaves(tmp_path):
+    key, out = "0123456789abcdef" * 2 + "01234567", tmp_path / "out"
+    command = [sys.executable, str(ROOT / "run.py"), "hub=self_supervised_offline", "dataset=digits", "truth=none"]
+    command += ["scorer=knn", "stability=null", "hub.image_size=32", "extraction.workers=0", "logger=wandb"]
+    command += [f"hydra.run.dir={out}", f"paths.cache={tmp_path}/cache"]
+    environment = os.environ | {"WANDB_API_KEY": key, "WANDB_MODE": "offline"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (out / "report.html").exists()
+    assert list(out.rglob("*.wandb"))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if key.encode() in path.read_bytes()] == []
+    assert key not in done.stdout + done.stderr

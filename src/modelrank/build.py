@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from modelrank.hub.model import PretrainedModel
     from modelrank.recommend.constraints import Constraints
     from modelrank.tracking import Tracker
+
+
+LIBRARIES = ("modelrank.", "torchvision.models.", "timm.", "torch.nn.", "torch.optim.", "pytorch_lightning.Trainer")
+TARGET = re.compile(r"""_target_['"]?\s*[=:]\s*['"]?([^'",}\s]*)""")
 
 
 def _made(spec: DictConfig) -> Any:
@@ -111,6 +116,19 @@ def refuse_unreadable(arguments: Sequence[str]) -> None:
                 f"{argument} cannot be read: a value with spaces, brackets, ~ or letters other than a to z is quoted "
                 f"for Hydra, and once more for the shell: \"{key}='{quoted}'\""
             ) from None
+
+
+def refuse_foreign(arguments: Sequence[str]) -> None:
+    """A command that was copied from somewhere must not run what it names: on the command line a `_target_` is one of
+    the libraries of networks or of ours. Files are read by who writes or takes them, so they may name anything."""
+    for argument in arguments:
+        for target in TARGET.findall(argument):
+            if not target.startswith(LIBRARIES) or any(part.startswith("_") for part in target.split(".")):
+                known = ", ".join(library.strip(".") for library in LIBRARIES)
+                raise ModelRankError(
+                    f"{argument}: on the command line a _target_ is of {known}, and {target} is not run; if it is "
+                    "yours, name it in a YAML of your own below conf/"
+                )
 
 
 def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
