@@ -136,10 +136,30 @@ def test_a_sweep_collects_one_table_and_resumes(run, tmp_path, capsys):
     assert set(rows.job_status) == {"ok"}
     written = (tmp_path / "sweep" / "results.csv").stat().st_mtime_ns
     capsys.readouterr()
-    run(*sweep, "skip_done=true")  # another override, so other jobs
     run(*sweep, "skip_done=true")
     assert capsys.readouterr().out.count("done already") == 2
-    assert (tmp_path / "sweep" / "results.csv").stat().st_mtime_ns > written
+    assert (tmp_path / "sweep" / "results.csv").stat().st_mtime_ns == written
+    other = [given.replace("disco,parameters", "parameters,disco") for given in sweep]  # each in the other's folder
+    run(*other, "skip_done=true")
+    assert (tmp_path / "sweep" / "results.csv").stat().st_mtime_ns == written
+    run(*sweep, "skip_done=false")
+    assert len(pd.read_csv(tmp_path / "sweep" / "results.csv")) == 2 * 5, (
+        "rows of a job that is run again replace its own"
+    )
+
+
+@pytest.mark.registry
+def test_a_sweep_of_extractions_leaves_rows(run, tmp_path):
+    run("-m", *QUICK, "stage=extract", "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep")
+    rows = pd.read_csv(tmp_path / "sweep" / "results.csv")
+    assert sorted(rows.seed) == [0] * 5 + [1] * 5
+    assert set(rows.status) == {"ok"}
+
+
+def test_a_precision_that_nothing_reads_is_refused():
+    done = terminal("trainer.precision=bf16-mixed", "logger=none")
+    assert done.returncode == 1
+    assert "protocol.precision" in done.stderr
 
 
 @pytest.mark.registry

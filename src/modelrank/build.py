@@ -138,6 +138,11 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ModelRankError(f"no value for {', '.join(missing)}; give it on the command line: {missing[0]}=...")
+    if (given := str(cfg.trainer.get("precision", "32-true"))) != "32-true":
+        raise ModelRankError(
+            f"trainer.precision={given} would change nothing: fine-tuning computes in protocol.precision "
+            "(protocol.depthwise_precision for networks with depthwise convolutions), everything else in float32"
+        )
     if sweeping and ranks.uses_ddp(cfg):
         raise ModelRankError(
             "trainer=ddp cannot be swept with -m: each rank would run the whole sweep again. "

@@ -7,6 +7,7 @@ because a killed sweep should leave what it had. A file lock keeps jobs of paral
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
 
 RESULTS = "results.csv"
 # a job's result: the first of these that it wrote
-ROW_FILES = ("ranking.csv", "truth.csv", "analysis.csv", "scores.csv", "assets.csv")
+ROW_FILES = (
+    *("ranking.csv", "truth.csv", "analysis.csv", "scores.csv", "features.csv"),
+    *("recommend.csv", "verdict.csv", "curve.csv", "assets.csv"),
+)
 
 
 class CollectRows(Callback):
     """Hydra callback (conf/hydra/modelrank.yaml)."""
+
+    started = 0.0  # of the job, in seconds
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.started = time.time()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         hydra = HydraConfig.get()
@@ -34,7 +43,7 @@ class CollectRows(Callback):
         import pandas as pd
         from filelock import FileLock
 
-        rows = _job_rows(Path(hydra.runtime.output_dir))
+        rows = _job_rows(Path(hydra.runtime.output_dir), self.started)
         failed = job_return.status != JobStatus.COMPLETED
         if not (failed or len(rows)):
             return  # it was done already and skipped itself
@@ -63,22 +72,29 @@ def already_done() -> bool:
     import pandas as pd
 
     rows = pd.read_csv(results)
-    return bool(((rows.overrides == _overrides()) & (rows.job_status == "ok")).any())
+    return bool(((_jobs(rows) == _overrides()) & (rows.job_status == "ok")).any())
 
 
 def _overrides() -> str:
-    return " ".join(HydraConfig.get().overrides.task)
+    """What makes a job the one that it is; that it may be skipped is no part of that."""
+    return " ".join(given for given in HydraConfig.get().overrides.task if not given.startswith("skip_done="))
+
+
+def _jobs(rows: pd.DataFrame) -> pd.Series:
+    """The same of the rows of results.csv, also of those of earlier versions."""
+    return rows.overrides.fillna("").str.replace(r"(^| )skip_done=\S+", "", regex=True).str.strip()
 
 
 def _without(rows: pd.DataFrame, overrides: str) -> pd.DataFrame:
-    return rows.query("overrides != @overrides")  # a job that is run again replaces its rows
+    return rows.loc[_jobs(rows) != overrides]  # a job that is run again replaces its rows
 
 
-def _job_rows(folder: Path) -> pd.DataFrame:
+def _job_rows(folder: Path, since: float) -> pd.DataFrame:
+    """What the job wrote; its folder may hold files of another one, of an earlier sweep with other jobs."""
     import pandas as pd
 
     for name in ROW_FILES:
-        if (folder / name).exists():
+        if (folder / name).exists() and (folder / name).stat().st_mtime >= since:
             return pd.read_csv(folder / name)
     return pd.DataFrame()
 

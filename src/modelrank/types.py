@@ -74,6 +74,7 @@ class FeatureSet:
     facts:    numbers known of the model without looking at its features
               (`parameters`, `imagenet_accuracy`, `mean_rank_elsewhere`); absent keys are unknown.
     key:      content key of the arrays, '' where they were given: sets with equal keys hold equal arrays.
+    made_by:  versions of the libraries that made the features, '' where unknown; those of today may be others.
     memo:     intermediate results (moments, a decomposition) that several scorers share.
     """
 
@@ -86,12 +87,17 @@ class FeatureSet:
     general: Tensor | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     key: str = ""
+    made_by: str = ""
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Score:
-    """The value of one scorer for one model (higher is better), its named parts, and the seconds it took."""
+    """The value of one scorer for one model (higher is better), its named parts, and the seconds it took.
+
+    What several scorers of a run share (moments, a decomposition) counts for the first of them: to compare seconds, run
+    each scorer alone.
+    """
 
     value: float
     parts: Mapping[str, float | np.ndarray] = field(default_factory=dict)

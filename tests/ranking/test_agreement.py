@@ -10,6 +10,7 @@ from modelrank.ranking.agreement import (
     MEASURES,
     agreement,
     ceiling,
+    common_models,
     null_level,
     pearson,
     pr_top,
@@ -190,3 +191,11 @@ def test_ceiling_is_the_mean_over_pairs_of_seeds_on_shared_models():
     truth = Truth("d", "p", "accuracy", c, {0: a, 1: b, 2: c}, "test")
     assert ceiling(truth) == pytest.approx(expected)
     assert np.isnan(ceiling(Truth("d", "p", "accuracy", c, {0: a}, "test")))
+
+
+def test_scorers_are_compared_on_the_models_that_all_have():
+    scores = {"a": "wxyz", "b": "wxy", "c": "xyz"}
+    assert common_models(scores, "wxyz") == ["x", "y"]
+    assert common_models(scores, "xyw") == ["x", "y"]
+    assert common_models({"a": "wxyz", "few": "zw"}, "wxyz") == list("wxyz"), "half of them would leave too little"
+    assert common_models({}, "wxyz") == []

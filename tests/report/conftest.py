@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelrank.ranking.agreement import agreement
+from modelrank.ranking.agreement import agreement, null_level
 from modelrank.report.content import Report
 from modelrank.types import Truth
 
@@ -49,7 +49,14 @@ def example_report(models=MODELS, scorers=SCORERS, *, with_truth=True, with_inte
         seeds = {s: {m: a + rng.normal(0, 0.02) for m, a in accuracy.items()} for s in (0, 1)}
         truth = Truth("cifar10", "finetune_short", "accuracy", accuracy, seeds, "experiments/truth.csv, commit abc123")
         ranking = pd.DataFrame(
-            {"hub": hub, "dataset": "cifar10", "scorer": scorer, "protocol": "finetune_short", "seconds": 1.5}
+            {
+                "chance": null_level(len(own)),
+                "hub": hub,
+                "dataset": "cifar10",
+                "scorer": scorer,
+                "protocol": "finetune_short",
+                "seconds": 1.5,
+            }
             | agreement(dict(zip(own["model"], own["score"], strict=True)), accuracy)
             for scorer, own in scores[scores["status"] == "ok"].groupby("scorer", sort=False)
         )

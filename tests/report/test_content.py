@@ -1,9 +1,15 @@
+import io
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from modelrank.ranking.agreement import null_level
 from modelrank.report.content import Report, interval, number, significant
+from modelrank.report.page import page
+from modelrank.report.terminal import show
 from modelrank.types import Truth
 
 
@@ -61,9 +67,26 @@ def test_scorers_come_best_first_and_those_without_tau_last(report):
     assert changed.level_lines()[-1] == "logme: all models have the same score."
 
 
-def test_levels_need_truth(make_report):
-    assert set(make_report().levels()) == {"null", "ceiling"}
-    assert make_report(with_truth=False).levels() == {}
+def test_the_level_of_chance_is_that_of_each_number_of_models(make_report):
+    report = make_report()  # leep lacks one of eleven
+    chance = {row.scorer: row.chance for row in report.agreement()}
+    assert chance["disco"] == null_level(11)
+    assert chance["leep"] == null_level(10) > null_level(11)
+    assert f"{null_level(11):.2f} with 11 models, {null_level(10):.2f} with 10 models" in report.level_lines()[0]
+    assert report.uneven()
+    assert "compare them by `common`" in report.level_lines()[1]
+    assert math.isnan(make_report(with_truth=False).ceiling())
+
+
+def test_the_level_of_an_interval_is_that_of_the_run(make_report):
+    report = make_report()
+    assert report.score_interval() == "95 % interval"
+    half = replace(report, context={**report.context, "level": 0.5})
+    assert half.score_interval() == "50 % interval"
+    assert "50 % interval" in page(half, {})
+    written = io.StringIO()
+    show(half, Console(width=120, file=written))
+    assert "50 % interval" in written.getvalue()
 
 
 def test_spectra_are_of_spectral_scores_only(report, make_report):

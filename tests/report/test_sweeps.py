@@ -38,3 +38,23 @@ def test_figures_are_drawn(tmp_path):
     sweeps.rank_diagram(rows, "tau_w").savefig(tmp_path / "ranks.png")
     assert (tmp_path / "ablation.png").stat().st_size > 5000
     assert sweeps.rank_diagram(rows[rows.value == "1"], "tau_w") is None
+
+
+def test_scorers_are_compared_on_the_models_that_all_have():
+    rows = pd.DataFrame(
+        [
+            {"dataset": d, "scorer": s, "tau_w": 0.9 if s == "few" else 0.5, "n_models": 4 if s == "few" else 9}
+            | {"tau_w_common": 0.2 if s == "few" else 0.4, "models_common": "a b c d"}
+            for d in "abc"
+            for s in ("all", "few")
+        ]
+    )
+    (found,) = sweeps.comparisons(rows, "tau_w").to_dict(orient="records")
+    assert (found["scorer"], found["wins"], found["losses"]) == ("few", 0, 3)
+    other = rows.scorer.eq("few") & rows.dataset.eq("a")
+    moved = rows.assign(models_common=rows.models_common.mask(other, "a b c e"))
+    (found,) = sweeps.comparisons(moved, "tau_w").to_dict(orient="records")
+    assert found["datasets"] == 2, "over other models on a, so not compared there"
+    earlier = rows.drop(columns=["tau_w_common", "models_common"])
+    assert sweeps.comparisons(earlier, "tau_w").empty
+    assert len(sweeps.comparisons(earlier.assign(n_models=9), "tau_w")) == 1

@@ -101,6 +101,10 @@ def test_tables_of_tau_w_end_in_what_two_seeds_and_random_scores_reach(tmp_path)
     assert re.search(r"\| \*random scores, 95 %\* \| 0\.4\d\d \| 0\.4\d\d \| - \|\n", markdown)
     assert "| knn | **0.900** | 0.250 | 0.575 |\n" in markdown  # they take no part in the marks
     assert "\\midrule\ntwo seeds of the truth & 0.700 & 0.900 & 0.800" in tex
+    assert "fewest models" not in markdown
+    few = ranking.assign(n_models=ranking.scorer.map({"knn": 4}).fillna(11).astype(int))
+    text = tables.write(few, tmp_path)[0].read_text()
+    assert re.search(r"\| \*random scores, 95 %, fewest models\* \| 0\.8\d\d \| 0\.8\d\d \| - \|\n", text)
     assert "two seeds of the truth" in flat
     assert "two seeds" not in tables.write(ranking, tmp_path, value="regret_at_1")[0].read_text()
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from modelrank import build
-from modelrank.scorers.contract import facts_of
+from modelrank.scorers.contract import facts_of, subset
+from modelrank.scorers.stability import subscores
 from modelrank.types import FeatureSet, ScorerNotApplicable
 
 CONF = Path(__file__).parents[2] / "conf" / "scorer"
@@ -34,7 +35,7 @@ ROTATION_INVARIANT = {
 }  # fmt: skip
 
 scorers = pytest.mark.parametrize("name", SCORERS)
-pytestmark = pytest.mark.filterwarnings("ignore:hscore. .* samples of:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:sfda. .* samples of:UserWarning")
 
 
 def problem(name, *, n=60, d=12, classes=4, seed=0, scale=1.0, dtype=torch.float64) -> FeatureSet:
@@ -142,6 +143,28 @@ def test_rotations_of_the_features_do_not_matter(name, seed):
     chosen = ROTATION_INVARIANT[name]
     turned = value(name, fresh(data, features=data.features @ rotation), **chosen)
     assert turned == pytest.approx(value(name, data, **chosen), rel=1e-6)
+
+
+BY_COMPONENTS = [name for name in SCORERS if facts_of(SCORERS[name]).on_subsets == "components"]
+
+
+@pytest.mark.parametrize("name", BY_COMPONENTS)
+def test_intervals_by_components_are_those_of_the_scorer(name):
+    """Columns of zeros change nothing, and without the weak of 300 components the value moves over subsets as it does
+    with them (same subsets, so the noise of twelve draws cancels)."""
+    data = problem(name, n=400, d=300)
+    falling = data.features * torch.arange(1, 301, dtype=torch.float64) ** -0.7
+    some = torch.from_numpy(np.random.default_rng(2).random(400) < 0.5)  # else all are told apart on every subset
+    data = fresh(data, features=falling, targets=torch.where(some, data.targets.roll(7), data.targets))
+    zeros = torch.zeros(400, 40, dtype=torch.float64)
+    wider = fresh(data, features=torch.cat([data.features, zeros], 1))
+    assert value(name, wider) == pytest.approx(value(name, data), rel=1e-5)
+    drawn = np.array([score.value for score in subscores(SCORERS[name], data, seed=1).scores])
+    rng, whole = np.random.default_rng(1), []
+    for _ in drawn:
+        rows = torch.from_numpy(np.sort(rng.choice(400, 200, replace=False)))
+        whole.append(value(name, subset(data, rows)))
+    assert 0.6 < drawn.std() / np.std(whole) < 1.7
 
 
 @scorers

@@ -75,3 +75,12 @@ def test_needs_are_said():
         etran_regression(features(CASES[0], task="detection", boxes=None))
     with pytest.raises(ValueError, match="percent"):
         etran_energy(features(CASES[0]), percent=0.0)
+
+
+@pytest.mark.parametrize(
+    ("percent", "n", "samples"), [(0.05, 20_000, 10), (0.29, 10_000, 29), (0.5, 1234, 6), (0.01, 50, 1)]
+)
+def test_percent_is_taken_as_it_is(percent, n, samples):
+    logits = torch.arange(n, dtype=torch.float64)[:, None]
+    value = etran_energy(FeatureSet(torch.zeros(n, 1), torch.arange(n) % 2, logits=logits), percent=percent).value
+    assert value == pytest.approx((samples - 1) / 2)

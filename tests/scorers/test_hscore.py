@@ -4,7 +4,7 @@ import torch
 from tests.scorers.golden import CASES, expected, features
 
 from modelrank.scorers.hscore import hscore
-from modelrank.types import FeatureSet
+from modelrank.types import FeatureSet, ScorerNotApplicable
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -12,11 +12,12 @@ def test_reference_value(case):
     assert hscore(features(case)).value == pytest.approx(expected(case, "hscore")["value"], rel=1e-9)
 
 
-def test_with_few_samples_it_says_that_it_says_nothing():
+def test_with_few_samples_it_says_nothing():
     x = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
-    with pytest.warns(UserWarning, match="20 samples of 50 dimensions"):
-        value = hscore(FeatureSet(x, torch.arange(20) % 4)).value
-    assert value == pytest.approx(3)
+    with pytest.raises(ScorerNotApplicable, match="20 samples of 50 dimensions give C - 1"):
+        hscore(FeatureSet(x, torch.arange(20) % 4))
+    narrow = torch.cat([x[:, :6], torch.zeros(20, 44)], 1)  # 6 directions, however many columns
+    assert 0 < hscore(FeatureSet(narrow, torch.arange(20) % 4)).value < 3
 
 
 def test_factorised_and_decomposed_agree():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,3 +78,10 @@ def test_refusals():
         linear_probe(data, strengths=[0.0])
     with pytest.raises(ScorerNotApplicable, match="same for every sample"):
         linear_probe(FeatureSet(torch.ones(10, 3), torch.arange(10) % 2))
+
+
+def test_few_images_of_many_boxes_have_as_many_folds_as_there_are_images():
+    data = features(CASES[0])
+    image = torch.arange(len(data.features)) % 4
+    boxed = replace(data, task="detection", image=image, memo={})
+    assert 0 < linear_probe(boxed, strengths=[0.1]).value <= 1

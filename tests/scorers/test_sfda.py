@@ -5,7 +5,7 @@ import torch
 from tests.scorers.golden import CASES, arrays, expected, features
 
 from modelrank.scorers.sfda import sfda
-from modelrank.types import FeatureSet
+from modelrank.types import FeatureSet, ScorerNotApplicable
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -44,6 +44,15 @@ def test_no_spread_inside_classes(spread):
     value = sfda(data).value
     assert 0.5 <= value <= 1
     assert (value == pytest.approx(0.5)) == (spread == 0)
+
+
+def test_random_features_of_more_dimensions_than_images_do_not_score_1():
+    x = 3 * torch.randn(60, 200, generator=torch.Generator().manual_seed(0))
+    data = FeatureSet(x, torch.arange(60) % 4)
+    with pytest.raises(ScorerNotApplicable, match="60 samples of 200 dimensions"):
+        sfda(data)
+    with pytest.warns(UserWarning, match="60 samples of 200 dimensions: the shrinkage decides"):
+        assert sfda(data, shrinkage=0.9).value < 1 - 1e-6
 
 
 def test_bad_parameter():

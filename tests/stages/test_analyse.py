@@ -87,3 +87,17 @@ def test_rows_of_one_model_are_those_of_disco_and_of_no_change():
         assert row["ratio_before"] == row["ratio_after"] == pytest.approx(parts["ratio"][i])
         assert row["task_before"] == pytest.approx(parts["task"][i])
         assert row["change_resampled"] > 0
+
+
+def test_every_column_of_a_row_is_of_the_same_components():
+    """Features of rank 20 in 64 dimensions, asked for 32 components: groups over the 20 that there are."""
+    rng = np.random.default_rng(0)
+    labels = torch.arange(100) % 4
+    narrow = torch.from_numpy(rng.normal(size=(100, 20))) * torch.arange(20, 0, -1) + labels[:, None]
+    turn = torch.from_numpy(np.linalg.qr(rng.normal(size=(64, 64)))[0])
+    before = FeatureSet(torch.nn.functional.pad(narrow, (0, 44)) @ turn, labels)
+    rows = compared(before, [FeatureSet(before.features * 1.1, labels)], components=32, groups=4)
+    assert [row["components"] for row in rows] == ["1-5", "6-10", "11-15", "16-20"]
+    expected = disco(before, components=20, groups=4, solver="exact").parts
+    assert [row["ratio_before"] for row in rows] == pytest.approx(list(expected["ratio"]))
+    assert [row["task_before"] for row in rows] == pytest.approx(list(expected["task"]))

@@ -106,6 +106,7 @@ def extract(
         image=found.get("image"),
         facts=facts,
         key=key,
+        made_by=entry.header.get("versions", ""),
     )
 
 

@@ -7,7 +7,7 @@ It is computed here rather than by scipy because the interval needs it for a tho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from itertools import combinations
 
@@ -18,7 +18,8 @@ from scipy import stats
 from modelrank.types import Truth
 
 FEWEST_MODELS = 3  # two models agree or disagree, tau is +1 or -1 whatever the scorer
-MEASURES = ("tau_w", "tau_w_low", "tau_w_high", "tau", "pearson", "spearman", "pr_top1", "rel_at_1", "regret_at_1")
+POINTS = ("tau_w", "tau", "pearson", "spearman", "pr_top1", "rel_at_1", "regret_at_1")
+MEASURES = ("tau_w", "tau_w_low", "tau_w_high", *POINTS[1:])
 
 
 def agreement(
@@ -51,6 +52,18 @@ def agreement(
         "regret_at_1": regret_at(x, y, 1),
         "note": f"{tied} of {len(models)} scores repeat another (ties)" if tied else "",
     }
+
+
+def common_models(scores: Mapping[str, Collection[str]], truth: Collection[str]) -> list[str]:
+    """The models on which scorers may be compared with one another: those measured ones that every scorer has.
+
+    scores: scorer -> models that it has a value for. A scorer that has no more than half of what the one with most has
+    would leave too little for the others: it is not counted, and has no place in comparisons.
+    """
+    known = {scorer: set(models) & set(truth) for scorer, models in scores.items()}
+    most = max(map(len, known.values()), default=0)
+    sets = [models for models in known.values() if 2 * len(models) > most]
+    return sorted(set.intersection(*sets)) if sets else []
 
 
 def weighted_tau(x: ArrayLike, y: ArrayLike, counts: ArrayLike | None = None) -> NDArray[np.float64]:

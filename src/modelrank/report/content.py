@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modelrank.ranking.agreement import ceiling, null_level
+from modelrank.ranking.agreement import ceiling
 from modelrank.types import Boxes, Truth
 
 # Rows that every scorer must be read against: no pre-trained features, or no transferability score.
@@ -23,6 +23,7 @@ METRICS = {
     "map50": "mAP@0.5",
     "map": "mAP@[.5:.95]",
 }
+TEXTS = ("note", "models_common")
 TERMS = {"cls": "classes", "reg": "boxes"}  # parts that a detection score is the sum of, each scaled over the hub
 
 
@@ -61,15 +62,18 @@ class ScorerRow:
     tau_w: float
     tau_w_low: float
     tau_w_high: float
+    chance: float
     tau: float
     pearson: float
     spearman: float
     pr_top1: float
     rel_at_1: float
     regret_at_1: float
+    tau_w_common: float
     n_models: int
     seconds: float
     note: str
+    models_common: str
 
     @property
     def reference(self) -> bool:
@@ -86,7 +90,7 @@ class Report:
              (rows scored), `unit` (what a row is, `images` unless said), `scenes` (for a figure, see `Scene`),
              `source` (the copy of the data set that was taken), `notes` (what of it was left out or looks wrong),
              `licences` (name -> licence), `versions` (text), `config` (YAML text), `command`, `commit`, `seconds`,
-             `first_is_best` (on which share of subsets of the images it is).
+             `first_is_best` (on which share of subsets of the images it is), `level` (of the intervals of scores).
     scorer:  the one that orders the models; by default the first in `scores`.
     """
 
@@ -139,7 +143,9 @@ class Report:
     def agreement(self) -> list[ScorerRow]:
         """How well each scorer ranked, best tau_w first, without tau_w last; empty without truth."""
         names = [column.name for column in fields(ScorerRow)]
-        rows = self.ranking.reindex(columns=pd.Index(names)).fillna({"note": ""}).to_dict(orient="records")
+        table = self.ranking.reindex(columns=pd.Index(names))
+        texts = {name: table[name].astype(object).fillna("") for name in TEXTS}
+        rows = table.assign(**texts).to_dict(orient="records")
         return sorted((ScorerRow(**row) for row in rows), key=lambda row: (-_or_least(row.tau_w), row.scorer))
 
     def _own_rows(self) -> list[dict[str, Any]]:
@@ -161,11 +167,18 @@ class Report:
             return {}
         return {name: {model: float(self.parts[model][term]) for model in models} for term, name in TERMS.items()}
 
-    def levels(self) -> dict[str, float]:
-        """`null`: what random scores exceed in 5 % of cases; `ceiling`: tau_w between seeds of truth; where known."""
-        null = null_level(max((row.n_models for row in self.agreement()), default=0))
-        levels = {"null": null, "ceiling": ceiling(self.truth) if self.truth else math.nan}
-        return {name: value for name, value in levels.items() if math.isfinite(value)}
+    def ceiling(self) -> float:
+        """tau_w between two seeds of the truth; NaN where there is one."""
+        return ceiling(self.truth) if self.truth else math.nan
+
+    def uneven(self) -> bool:
+        """Whether scorers have values for different models, so that their tau_w are not to be compared."""
+        rows = self.agreement()
+        return len({row.n_models for row in rows} | {len(row.models_common.split()) for row in rows} - {0}) > 1
+
+    def score_interval(self) -> str:
+        """Heading of the intervals of the scores."""
+        return f"{100 * self.context.get('level', 0.95):g} % interval"
 
     def images(self) -> str:
         """Which images were scored, for a header line."""
@@ -209,12 +222,19 @@ class Report:
 
     def level_lines(self) -> list[str]:
         """What to hold the agreement against, and what is odd in it, a sentence each."""
-        rows, levels, lines = self.agreement(), self.levels(), []
-        if "null" in levels:
-            n = max(row.n_models for row in rows)
-            lines.append(f"Random scores exceed tau_w {levels['null']:.2f} in 5 % of cases with {n} models.")
-        if "ceiling" in levels:
-            agree = f"Two seeds of the truth agree with each other at tau_w {levels['ceiling']:.2f}"
+        rows, lines = self.agreement(), []
+        chance = {row.n_models: row.chance for row in rows if math.isfinite(row.chance)}
+        if chance:
+            cases = ", ".join(f"{chance[n]:.2f} with {n} models" for n in sorted(chance, reverse=True))
+            lines.append(f"Random scores exceed tau_w {cases}, in 5 % of cases.")
+        if self.uneven():
+            n = max(len(row.models_common.split()) for row in rows)
+            lines.append(
+                "Scorers have values for different models: compare them by `common`, tau_w over the "
+                f"{n} models that all compared ones have."
+            )
+        if math.isfinite(self.ceiling()):
+            agree = f"Two seeds of the truth agree with each other at tau_w {self.ceiling():.2f}"
             lines.append(f"{agree}; the truth here is the mean over seeds, which is less noisy.")
         return lines + [f"{row.scorer}: {row.note}." for row in rows if row.note]
 

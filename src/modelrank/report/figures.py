@@ -163,7 +163,8 @@ def _heat(axes: Axes, table: np.ndarray, title: str) -> None:
 
 
 def forest(report: Report) -> Figure | None:
-    """tau_w of every scorer with its interval, beside what random scores reach and what two seeds agree at."""
+    """tau_w of every scorer with its interval, beside what random scores of as many models reach and what two seeds
+    agree at."""
     rows = [row for row in report.agreement() if math.isfinite(row.tau_w)]
     if not rows:
         return None
@@ -176,10 +177,12 @@ def forest(report: Report) -> Figure | None:
             axes.plot([row.tau_w_low, row.tau_w_high], [i, i], color=colour, lw=2, solid_capstyle="round", alpha=0.55)
         axes.plot(row.tau_w, i, "o", color=colour, ms=7, mfc="white" if row.reference else colour, mew=1.8)
         axes.annotate(f"{row.tau_w:.2f}", (1.06, i), xycoords=("axes fraction", "data"), ha="right", va="center")
-    marks = {"null": ("random scores, 95 %", ORANGE, "--"), "ceiling": ("two seeds of the truth", GREEN, ":")}
-    for name, value in report.levels().items():
-        label, colour, line = marks[name]
-        axes.axvline(value, color=colour, ls=line, lw=1.6, label=f"{label}: {value:.2f}", zorder=0)
+    chance = [row.chance for row in rows if math.isfinite(row.chance)]
+    for i, row in enumerate(rows):
+        label = None if i else "random scores, 95 %: " + _span(chance)
+        axes.plot([row.chance] * 2, [i - 0.4, i + 0.4], color=ORANGE, ls="--", lw=1.6, label=label, zorder=0)
+    if math.isfinite(ceiling := report.ceiling()):
+        axes.axvline(ceiling, color=GREEN, ls=":", lw=1.6, label=f"two seeds of the truth: {ceiling:.2f}", zorder=0)
     first_reference = sum(not row.reference for row in rows)
     if 0 < first_reference < len(rows):
         axes.axhline(first_reference - 0.5, color="#BBBBBB", lw=1)
@@ -190,9 +193,14 @@ def forest(report: Report) -> Figure | None:
     )
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"tau_w with 95 % interval over models, {report.hub} on {report.dataset} (hollow: reference rows)")
-    if report.levels():
+    if chance or math.isfinite(ceiling):
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
     return figure
+
+
+def _span(values: Sequence[float]) -> str:
+    """`0.47`, or `0.47 to 0.81`; empty where there is none."""
+    return " to ".join(sorted({f"{value:.2f}" for value in (min(values), max(values))})) if values else ""
 
 
 def scenes(report: Report) -> Figure | None:

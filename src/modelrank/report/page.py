@@ -21,7 +21,7 @@ CAPTIONS = {
     "(colour: right class and an overlap of 0.5 or more; grey: neither), those with a score of at least a third of the "
     "highest in the image.",
     "scatter": "Score against measured accuracy, one panel a scorer. Numbers are the place by measured accuracy.",
-    "agreement": "How well each scorer ordered the models. One left of the dashed line cannot be told from chance.",
+    "agreement": "How well each scorer ordered the models. One left of its dash cannot be told from chance.",
 }
 
 
@@ -64,7 +64,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
 def _models(report: Report) -> str:
     rows = report.models()
     with_interval = any(not math.isnan(row.low) for row in rows)
-    heads = ["#", "model", report.scorer, "", *(["95 % interval"] if with_interval else [])]
+    heads = ["#", "model", report.scorer, "", *([report.score_interval()] if with_interval else [])]
     terms = report.terms()
     heads += list(terms)
     heads += [f"measured {report.metric}", "its place"] if report.truth else []
@@ -79,15 +79,17 @@ def _models(report: Report) -> str:
         cells += [td(significant(values[row.model])) for values in terms.values()]
         cells += [td(number(row.accuracy, 3)), td(number(row.accuracy_rank, 0))] if report.truth else []
         body.append(tr(cells, "first" if row.rank == 1 else ""))
-    return table(heads, [body], text=("model", "95 % interval"))
+    return table(heads, [body], text=("model", report.score_interval()))
 
 
 def _agreement(report: Report) -> str:
-    heads = ["scorer", "tau_w", "95 % interval", "Kendall", "Pearson", "Spearman", "Pr(top-1)", "Rel@1", "regret@1"]
-    rows = report.agreement()
+    rows, uneven = report.agreement(), report.uneven()
+    heads = ["scorer", "tau_w", "95 % interval", "chance", *(["common"] if uneven else [])]
+    heads += ["Kendall", "Pearson", "Spearman", "Pr(top-1)", "Rel@1", "regret@1"]
 
     def line(row: ScorerRow) -> str:
-        values = [number(row.tau), number(row.pearson), number(row.spearman), number(row.pr_top1, 0)]
+        values = [number(row.chance), *([number(row.tau_w_common)] if uneven else [])]
+        values += [number(row.tau), number(row.pearson), number(row.spearman), number(row.pr_top1, 0)]
         values += [number(row.rel_at_1, 3), number(row.regret_at_1, 3), str(row.n_models), number(row.seconds)]
         cells = [td(row.scorer, "text"), td(number(row.tau_w))]
         cells += [td(interval(row.tau_w_low, row.tau_w_high), "text"), *map(td, values)]

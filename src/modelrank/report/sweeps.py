@@ -53,7 +53,7 @@ def ablation(rows: pd.DataFrame, key: str, metric: str) -> Figure:
 def comparisons(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Each scorer against the first one over data sets: mean difference, wins, Wilcoxon p, P(it beats the first)."""
     values = _by_scorer(rows, metric)
-    first = next(iter(values))
+    first = next(iter(values), "")
     return pd.DataFrame(
         [{"scorer": scorer, "against": first} | vars(compare(values[scorer], values[first])) for scorer in values]
     ).iloc[1:]
@@ -65,8 +65,10 @@ def rank_diagram(rows: pd.DataFrame, metric: str) -> Figure | None:
     The bar is the critical difference (Nemenyi, 5 %): ranks closer than it do not differ.
     """
     values = _by_scorer(rows, metric)
+    if len(values) < 2:
+        return None
     ranks = {scorer: rank for scorer, rank in average_ranks(values).items() if not math.isnan(rank)}
-    if len(ranks) < 2:
+    if not ranks:
         return None
     datasets = set.intersection(*(set(found) for found in values.values()))
     with mpl.rc_context(STYLE):
@@ -83,6 +85,16 @@ def rank_diagram(rows: pd.DataFrame, metric: str) -> Figure | None:
 
 
 def _by_scorer(rows: pd.DataFrame, metric: str) -> Mapping[str, Mapping[str, float]]:
-    """scorer -> data set -> value, only scorers that have a value on every data set."""
-    table = rows.dropna(subset=["scorer", "dataset"]).pivot_table(metric, "scorer", "dataset", sort=False)
+    """scorer -> data set -> value over the models that all scorers have; only scorers that have one on every data set.
+
+    Rows of earlier versions hold no values over common models: there, data sets count on which all have as many models.
+    """
+    rows = rows.dropna(subset=["scorer", "dataset"])
+    basis = "n_models"
+    if f"{metric}_common" in rows:
+        rows, metric, basis = rows.dropna(subset="models_common"), f"{metric}_common", "models_common"
+    if basis in rows:
+        cell = [column for column in ("hub", "protocol", "dataset", "seed") if column in rows]
+        rows = rows.loc[rows.groupby(cell, dropna=False)[basis].transform("nunique") == 1]
+    table = rows.pivot_table(metric, "scorer", "dataset", sort=False)
     return {str(scorer): found.to_dict() for scorer, found in table.dropna().iterrows()}

@@ -17,6 +17,7 @@ LOWER_IS_BETTER = ("regret_at_1", "seconds")
 AVERAGE = "average"
 SEEDS = "two seeds of the truth"
 RANDOM = "random scores, 95 %"
+FEWER = "random scores, 95 %, fewest models"
 Mark = Callable[[str], str]
 
 
@@ -101,8 +102,12 @@ def levels(rows: pd.DataFrame, tables: Mapping[tuple[str, str], pd.DataFrame]) -
             if AVERAGE in table:
                 lines[SEEDS].append(sum(lines[SEEDS]) / len(datasets))
         if "n_models" in group:
-            lines[RANDOM] = [null_level(int(np.max(cells[name]["n_models"]))) for name in datasets]
-            lines[RANDOM] += [math.nan] * (AVERAGE in table)  # averages of random scores spread less
+            numbers = {RANDOM: [int(np.max(cells[name]["n_models"])) for name in datasets]}
+            numbers |= {FEWER: [int(np.min(cells[name]["n_models"])) for name in datasets]}
+            if numbers[FEWER] == numbers[RANDOM]:
+                del numbers[FEWER]
+            for name, counts in numbers.items():  # averages of random scores spread less, so none is given
+                lines[name] = [*map(null_level, counts), *[math.nan] * (AVERAGE in table)]
         lines = {name: values for name, values in lines.items() if not all(map(math.isnan, values))}
         found[hub, protocol] = pd.DataFrame.from_dict(lines, orient="index", columns=table.columns)
     return found

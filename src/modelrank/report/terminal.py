@@ -12,13 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modelrank.report.content import Report, interval, number, significant
+from modelrank.report.content import Report, ScorerRow, interval, number, significant
 
 WIDTH = 120  # of a console that is no terminal (a log file, CI): room for every column; fewer below, down to 80
 LEGEND = (
-    "tau_w: weighted Kendall (models resampled for its interval); tau: Kendall; r: Pearson; rho: Spearman; "
+    "tau_w: weighted Kendall (models resampled for its interval); chance: what random scores of as many models exceed "
+    "in 5 % of cases; tau: Kendall; r: Pearson; rho: Spearman; "
     "top-1: whether the model ranked first is the best; Rel@1: its share of the best value; "
-    "regret: best value - its own; n: models"
+    "regret: best value - its own; n: models; "
+    "seconds: what several scorers share counts for the first of them"
 )
 BOX = Box("    \n    \n ── \n    \n ── \n    \n    \n    \n")  # a line under the head and between sections, no more
 NO_SPECTRUM = (np.array([]), np.array([]))
@@ -71,7 +73,7 @@ def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: 
     table.add_column("model", no_wrap=True)
     table.add_column(escape(report.scorer), justify="right", no_wrap=True)
     if with_interval:
-        table.add_column("95 % interval", no_wrap=True)
+        table.add_column(report.score_interval(), no_wrap=True)
     for name in terms:
         table.add_column(name, justify="right", no_wrap=True)
     if spectra:
@@ -100,20 +102,31 @@ def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: 
 
 def agreement_table(report: Report, width: int = WIDTH) -> Table:
     """Scorers best first; the reference rows, best first, below a line."""
-    rows = report.agreement()
+    rows, wide = report.agreement(), width >= WIDTH
     table = _table("Agreement with the measured order", width)
     table.add_column("scorer", no_wrap=True)
     table.add_column("tau_w", justify="right")
     table.add_column("95 % interval", no_wrap=True)
-    for heading in ("tau", "r", "rho", "top-1", "Rel@1", "regret", "n", *(["seconds"] if width >= WIDTH else [])):
+
+    def cells(row: ScorerRow) -> dict[str, str]:
+        common = {"common": number(row.tau_w_common)} if report.uneven() else {}
+        others = {"tau": number(row.tau), "r": number(row.pearson)} if wide or not common else {}
+        return (
+            ({"chance": number(row.chance)} if wide else {})
+            | common
+            | others
+            | {"rho": number(row.spearman), "top-1": number(row.pr_top1, 0), "Rel@1": number(row.rel_at_1, 3)}
+            | {"regret": number(row.regret_at_1, 3), "n": str(row.n_models)}
+            | ({"seconds": number(row.seconds)} if wide else {})
+        )
+
+    for heading in cells(rows[0]):
         table.add_column(heading, justify="right", no_wrap=True)
     for reference in (False, True):
         for row in (row for row in rows if row.reference == reference):
-            cells = [escape(row.scorer), number(row.tau_w), escape(interval(row.tau_w_low, row.tau_w_high))]
-            cells += [number(value) for value in (row.tau, row.pearson, row.spearman)]
-            cells += [number(row.pr_top1, 0), number(row.rel_at_1, 3), number(row.regret_at_1, 3), str(row.n_models)]
+            first = [escape(row.scorer), number(row.tau_w), escape(interval(row.tau_w_low, row.tau_w_high))]
             style = "bold" if row.scorer == report.scorer else "dim" if reference else ""
-            table.add_row(*cells, *([number(row.seconds)] if width >= WIDTH else []), style=style)
+            table.add_row(*first, *cells(row).values(), style=style)
         table.add_section()
     return table
 

@@ -38,7 +38,8 @@ Need = Literal[
 Combine = Callable[[Mapping[str, Score]], dict[str, float]]
 # How to score many subsets of the rows for little: a function (data, row numbers of each subset, **hyperparameters);
 # "components": on the rows of the strongest principal components, found once, for a value that does not change when the
-# features are rotated; "rows": as it is, for what is cheap.
+# features are rotated, when columns of zeros are appended, and hardly when weak components are left out (a scorer that
+# whitens, or adds up the logarithms of all spreads, is another scorer on them); "rows": as it is, for what is cheap.
 OnSubsets = Callable[..., list[Score]] | Literal["components", "rows"]
 
 _DECOMPOSITION_FAILS = (torch.linalg.LinAlgError, np.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]

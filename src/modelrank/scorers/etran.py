@@ -16,6 +16,7 @@ Cost: energy N x S; lda N x D + N C D; regression N x D x min(N, D).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -86,10 +87,10 @@ def energy(logits: Tensor, percent: float, tail: str) -> float:
     if not 0 < percent <= 100 or tail not in ("bot", "top"):
         raise ValueError(f"percent must lie in 0..100 and tail be 'bot' or 'top', got {percent} and {tail!r}")
     energies = torch.cat([rows.logsumexp(1) for _, rows in chunks(logits, torch.float64)]).sort().values
-    tenths = int(percent * 10) * len(energies)  # in thousandths of a sample, as the authors round
+    samples = percent * len(energies) / 100  # the authors round down at the bottom and up at the top
     if tail == "bot":
-        return float(energies[: max(1, tenths // 1000)].mean())
-    return float(energies[-max(1, -(-tenths // 1000)) :].mean())
+        return float(energies[: max(1, math.floor(samples + 1e-9))].mean())  # 0.29 % of 10 000 is 28.999999999999996
+    return float(energies[-max(1, math.ceil(samples - 1e-9)) :].mean())
 
 
 def nearest_centroid(data: FeatureSet) -> float:

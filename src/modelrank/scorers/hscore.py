@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from modelrank.scorers.contract import scorer
@@ -11,20 +9,18 @@ from modelrank.scorers.linalg import class_moments, scatter, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
+@scorer(tasks={"classification", "detection"}, streams=True)
 def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
     """trace(pinv(covariance of the features) covariance of the class means), float64, in 0..C-1.
 
-    With N <= D (and samples in general position) the features separate any labels, and the value is C - 1 whatever
-    they are: a warning says so, `hscore_shrinkage` does not have this.
+    Where the samples span N - 1 directions (N <= D, in general position) the features separate any labels, and the
+    value is C - 1 whatever they are: not applicable; `hscore_shrinkage` does not have this.
     rcond: directions with less than this share of the largest variance, and less than what float64 can tell from 0,
     count as having none.
 
     Cost N D^2, and D^3 / 3 where every direction counts (a Cholesky factorisation), else 9 D^3 (eigenvectors).
     """
     n, d = data.features.shape
-    if n <= d:
-        warnings.warn(f"hscore: {n} samples of {d} dimensions give C - 1 whatever the features are", stacklevel=2)
     moments = class_moments(data)
     centred = moments.class_means - moments.mean
     total, least = scatter(data), max(rcond, d * torch.finfo(torch.float64).eps)
@@ -38,5 +34,10 @@ def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
     keep = values > float(values[-1]) * least
     if not bool(keep.any()):
         raise ScorerNotApplicable("hscore: the features are the same for every sample")
+    if int(keep.sum()) >= n - 1:
+        raise ScorerNotApplicable(
+            f"hscore: {n} samples of {d} dimensions give C - 1 whatever the features are; take more images than "
+            "dimensions, or hscore_shrinkage"
+        )
     along = centred @ vectors[:, keep]
     return Score(float((moments.counts @ along.square() / values[keep]).sum()))

@@ -11,7 +11,7 @@ from modelrank.scorers.linalg import class_moments, fourth_moment, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
+@scorer(tasks={"classification", "detection"}, streams=True)
 def hscore_shrinkage(data: FeatureSet) -> Score:
     """trace(S_a^-1 (1 - a) covariance of the class means), S_a = (1 - a) S + a trace(S) / D I, a by Ledoit-Wolf.
 

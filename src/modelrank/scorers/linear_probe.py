@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modelrank.scorers.contract import scorer
-from modelrank.scorers.linalg import column_mean, deal_folds, working
+from modelrank.scorers.linalg import column_mean, deal_folds, image_count, working
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
@@ -31,7 +31,7 @@ def linear_probe(
     class, mean average precision; regression: ridge regression, R^2 averaged over the target columns.
     Loss per sample + strength / 2 |W|^2, intercept not penalised, by L-BFGS (at most `iterations` a fit), each fit
     started from that of the next larger strength. Features are standardised over all samples (no label is looked at)
-    and constant ones left out. Folds are stratified and drawn with `seed`; at most N.
+    and constant ones left out. Folds are stratified and drawn with `seed`; at most one an image.
 
     parts: `strength` chosen, `skill` of each of the strengths from large to small.
     Cost N D min(N, D) once, then about 4 N D C a step, a dozen steps a fit, folds x strengths fits.
@@ -41,7 +41,7 @@ def linear_probe(
     n = len(data.features)
     x, variance = _standardised_components(data)
     loss, skill, targets, curvature = _problem(data, x.dtype)
-    folds = min(folds, n)
+    folds = min(folds, image_count(data))
     train = (deal_folds(data, folds, seed)[:, None] != torch.arange(folds, device=x.device)).to(x.dtype)  # N x folds
     share = (train / train.sum(0))[:, :, None]
 

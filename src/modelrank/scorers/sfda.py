@@ -18,6 +18,7 @@ Three chunked passes over the features (moments, moments after mixing, posterior
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -25,12 +26,16 @@ from torch import Tensor
 
 from modelrank.scorers.contract import scorer
 from modelrank.scorers.linalg import chunks, class_moments, class_sums, gram, within_scatter
-from modelrank.types import FeatureSet, Score
+from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
+@scorer(tasks={"classification", "detection"}, streams=True)
 def sfda(data: FeatureSet, *, shrinkage: float | None = None) -> Score:
-    """Mean posterior of the true class after ConfMix, in 0..1. `shrinkage` in 0..1 replaces the adaptive l."""
+    """Mean posterior of the true class after ConfMix, in 0..1. `shrinkage` in 0..1 replaces the adaptive l.
+
+    With N <= D the samples of a class can be brought to one point, and only the shrinkage keeps the value below 1: a
+    warning says so, and where it is 1 to six digits, which it then is for random features too, it is not applicable.
+    """
     if shrinkage is not None and not 0 < shrinkage <= 1:
         raise ValueError(f"shrinkage must lie above 0 and at most at 1, got {shrinkage}")
     moments, n, labels = class_moments(data), len(data.features), data.targets
@@ -62,7 +67,15 @@ def sfda(data: FeatureSet, *, shrinkage: float | None = None) -> Score:
     mixed_within = (square - sums.T @ mixed_means) / n
     second = _discriminant(mixed_means, mixed_within, priors, strength)
     total = sum(second(rows).gather(1, y[:, None]).sum() for y, rows in mixed())
-    return Score(float(total) / n, {"shrinkage": strength})
+    value, d = float(total) / n, data.features.shape[1]
+    if n <= d:
+        if value > 1 - 1e-6:
+            raise ScorerNotApplicable(
+                f"sfda: {n} samples of {d} dimensions are separated whatever the features are (the value is 1); take "
+                "more images than dimensions, or lda_cv"
+            )
+        warnings.warn(f"sfda: {n} samples of {d} dimensions: the shrinkage decides most of the value", stacklevel=2)
+    return Score(value, {"shrinkage": strength})
 
 
 def _largest_eigenvalue(matrix: Tensor) -> float:

@@ -8,9 +8,10 @@ move every score a little.
 
 m is half the images, and at most 1000 or 10 a class, so that the cost does not grow with the data set.
 
-A scorer whose value does not change when the features are rotated is run on the scores of the 128 strongest principal
-components of all images, found once (DISCO reads the same), beside the offset that centring took away. What is left
-out is how weaker components and the turning of the components themselves move the score.
+A scorer whose value is carried by the strong components (see `OnSubsets` in scorers/contract.py) is run on the scores
+of the 128 strongest principal components of all images, found once (DISCO reads the same), beside the offset that
+centring took away. What is left out is how weaker components and the turning of the components themselves move the
+score.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 Prepare = Callable[[Tensor], Tensor]
 
 
-@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
+@scorer(tasks={"classification", "detection"}, streams=True)
 def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     """Parts `rate` and `class_rate` (mean over classes), in nats; value: their difference."""
     _check(eps)

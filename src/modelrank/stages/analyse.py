@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from modelrank import build
 from modelrank.data.images import ImageData
-from modelrank.features.change import change, groups_of, resampled
+from modelrank.features.change import change, groups_of, resampled, spectrum
 from modelrank.hub.model import PretrainedModel
 from modelrank.report import analysis, terminal
 from modelrank.scorers.disco import disco
@@ -81,14 +81,16 @@ def compared(
     before: FeatureSet, after: list[FeatureSet], *, components: int, groups: int
 ) -> list[dict[str, float | int | str]]:
     """The rows of one model: after[0] is compared with `before`, after[1], where there is one, with after[0]."""
-    settings = {"components": components, "groups": groups}
+    n, d = before.features.shape
+    # one cut for every column: over the components that have spread in all of them
+    kept = min(components, *(spectrum(data.features).scores.shape[1] for data in (before, *after)))
+    settings = {"components": kept, "groups": groups}
     changed = change(before.features, after[0].features, **settings)
     chance = [math.nan] * groups
     if len(after) > 1:
         chance = change(after[0].features, after[1].features, **settings).own
     floor = resampled(before.features, **settings)
     old, new = (disco(data, solver="exact", **settings).parts for data in (before, after[0]))
-    n, d = before.features.shape
     return [
         {
             "n": n,
@@ -107,7 +109,7 @@ def compared(
             "status": "ok",
             "reason": "",
         }
-        for i, g in enumerate(groups_of(min(components, n, d), groups)[: len(changed.own)])
+        for i, g in enumerate(groups_of(kept, groups))
     ]
 
 

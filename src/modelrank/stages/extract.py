@@ -34,7 +34,8 @@ def extract(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
             row = run_facts(cfg) | {"model": model.name}
             if isinstance(features, FeatureSet):
                 n, d = features.features.shape
-                row |= {"n": n, "d": d, "logits": features.logits is not None, "status": "ok", "reason": ""}
+                row |= {"n": n, "d": d, "logits": features.logits is not None, "features_by": features.made_by}
+                row |= {"status": "ok", "reason": ""}
             else:
                 row |= {"status": "failed", "reason": str(features)}
             rows.append(row)

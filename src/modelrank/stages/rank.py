@@ -17,7 +17,7 @@ from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.provenance import command, commit, versions
-from modelrank.ranking.agreement import agreement, ceiling
+from modelrank.ranking.agreement import POINTS, agreement, ceiling, common_models, null_level
 from modelrank.report import page, terminal
 from modelrank.report.content import Report, Scene
 from modelrank.stages.check import opened
@@ -45,7 +45,7 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         cfg, models, images, truth.mean_rank_elsewhere if truth else {}, keep=partial(finish, cfg, tracker, "scores")
     )
     finish(cfg, tracker, "scores", hub.rows)
-    rows = [_agreement(cfg, hub, scorer, truth) for scorer in hub.rankings] if truth else []
+    rows = _agreements(cfg, hub, truth) if truth else []
     ranking = pd.DataFrame(rows)
     if truth:
         finish(cfg, tracker, "ranking", ranking)
@@ -71,10 +71,20 @@ def _truth(cfg: DictConfig, asked: Asked) -> tuple[Truth | None, str]:
         return None, str(reason)
 
 
-def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> dict[str, Any]:
+def _agreements(cfg: DictConfig, hub: ScoredHub, truth: Truth) -> list[dict[str, Any]]:
+    """The rows of ranking.csv. `chance`: what random scores of as many models exceed in 5 % of cases; the columns
+    `*_common` are over `common_models`, the only basis of comparisons.
+    """
+    common = common_models({name: ranking.scores for name, ranking in hub.rankings.items()}, truth.accuracy)
+    return [_agreement(cfg, hub, scorer, truth, common) for scorer in hub.rankings]
+
+
+def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth, common: list[str]) -> dict[str, Any]:
     rows = hub.rows[hub.rows.scorer == scorer]
     values = {model: score.value for model, score in hub.rankings[scorer].scores.items()}
     measures = agreement(values, truth.accuracy, seed=cfg.seed)
+    shared = {model: values[model] for model in common if model in values}
+    compared = agreement(shared, truth.accuracy, seed=cfg.seed) if len(shared) == len(common) else {}
     warned = rows.warning[rows.warning != ""]
     notes = [
         measures["note"],
@@ -85,6 +95,9 @@ def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth) -> di
         run_facts(cfg)
         | {"scorer": scorer, "protocol": truth.protocol}
         | measures
+        | {"chance": null_level(int(measures["n_models"]))}
+        | {f"{name}_common": compared.get(name, math.nan) for name in POINTS}
+        | {"models_common": " ".join(common) if compared else ""}
         | {"truth_seeds": truth.seeds(), "truth_seeds_tau_w": ceiling(truth)}
         | {"seconds": rows.seconds.sum(), "truth": truth.source}
     )
@@ -109,6 +122,7 @@ def _context(cfg: DictConfig, hub: ScoredHub, models: Collection[PretrainedModel
         "command": command(),
         "commit": commit(),
         "seconds": hub.rows.seconds.sum(),
+        "level": cfg.stability.level if cfg.stability else None,
         "first_is_best": hub.first_is_best.get(hub.main.scorer) if hub.main else None,
     }
 

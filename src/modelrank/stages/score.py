@@ -164,7 +164,7 @@ def _outcome(scorer: Callable[[FeatureSet], Score], features: FeatureSet) -> Sco
 def _columns(outcome: Score | Exception, features: FeatureSet | Exception) -> dict[str, Any]:
     shape: dict[str, Any] = {}
     if isinstance(features, FeatureSet):
-        shape = {"n": len(features.features), "d": features.features.shape[1]}
+        shape = {"n": len(features.features), "d": features.features.shape[1], "features_by": features.made_by}
         if features.task in ("classification", "detection"):
             shape["classes"] = len(features.targets.unique())
     if isinstance(outcome, Score):
