@@ -119,6 +119,20 @@ def fetch(package: PackageFile, cache: Path) -> Path:
 
 
 @contextlib.contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """What the disk refuses inside (it is full, read-only, not ours) is a ModelRankError with the way out."""
+    from safetensors import SafetensorError  # wraps the disk's errors while tensors are written
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ModelRankError(
+            f"cannot write to {folder}: {error}; make room there, or set paths.cache=FOLDER (or MODELRANK_CACHE) to a "
+            "folder that you may write to"
+        ) from error
+
+
+@contextlib.contextmanager
 def impatient(seconds: float = 5.0) -> Iterator[None]:
     """Sockets opened inside give up after so many seconds of silence.
 

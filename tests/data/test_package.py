@@ -300,3 +300,20 @@ def test_rotation_turns_the_garments_of_its_package(packages, tmp_path):
     np.testing.assert_array_equal(np.asarray(image), np.asarray(turned(as_rgb(garment), angle, 64)))
     assert (tmp_path / "datasets" / "fashion_mnist").is_dir(), "converted where Fashion-MNIST itself finds it"
     assert not list((tmp_path / "datasets").glob("rotation*"))
+
+
+def test_a_full_disk_while_images_are_converted_is_said_with_the_way_out(packages, tmp_path, monkeypatch):
+    archive = tgz(packages / "m.tgz", mnist_members("package/data/", zipped=False))
+    spec = from_yaml("mnist", archive)
+
+    def full(path, array):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(
+            ModelRankError, match=r"cannot write to .*No space left.*make room there, or set paths\.cache="
+        ):
+            spec.load(tmp_path)
+    assert [path.suffix for path in (tmp_path / "datasets/mnist").iterdir()] == [".lock"]  # nothing half made is left
+    assert len(spec.load(tmp_path).splits["train"]) > 0

@@ -256,3 +256,15 @@ def test_onnx_constants_are_named_after_what_they_compute():
     assert list(read) == ["bn_1.weight", "bn_1.bias", "head.fc.weight", "fc.bias"]
     np.testing.assert_array_equal(read["bn_1.weight"].numpy(), conv)
     np.testing.assert_array_equal(read["head.fc.weight"].numpy(), matrix.T)
+
+
+def test_a_full_disk_while_weights_are_converted_is_said_with_the_way_out(tmp_path, monkeypatch):
+    weights = carried(saved(trained().state_dict()), tmp_path)
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("modelrank.hub.weights.save_file", full)
+    with pytest.raises(ModelRankError, match=r"cannot write to .*weights: .*No space left.*paths\.cache=FOLDER"):
+        weights.load_into(network(), tmp_path)
+    assert not [path for path in (tmp_path / "weights").iterdir() if path.suffix != ".lock"]

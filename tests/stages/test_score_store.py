@@ -67,3 +67,9 @@ def test_a_damaged_file_is_computed_anew(tmp_path):
     path.write_text(path.read_text()[:-9])
     assert store.remembered("a", lambda: Scored(Score(2.0), "", "")).outcome.value == 2
     assert store.remembered("a", lambda: pytest.fail("computed again")).outcome.value == 2
+
+
+def test_a_disk_that_takes_nothing_costs_no_score(tmp_path):
+    (tmp_path / "file").write_text("no folder can be made below a file")
+    scored = Scored(Score(0.5), "", "")
+    assert ScoreStore(tmp_path / "file").remembered({"features": "a"}, lambda: scored) is scored

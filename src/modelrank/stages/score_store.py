@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -52,10 +53,11 @@ class ScoreStore:
         except (OSError, ValueError, KeyError, TypeError):
             scored = compute()
         if isinstance(scored.outcome, Score | ScorerNotApplicable):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(_plain(scored)))
-            temporary.replace(path)
+            with suppress(OSError):  # a full or read-only disk: the score is there all the same
+                self.folder.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_suffix(f".{os.getpid()}.tmp")
+                temporary.write_text(json.dumps(_plain(scored)))
+                temporary.replace(path)
         return scored
 
 
