@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -126,8 +127,8 @@ def row(what: str, value: float, bar: float | None, unit: str, **more: Any) -> d
 
 
 def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float]:
-    """Seconds of disco, and of the four products N x D x 138 that a randomised PCA needs."""
-    data, disco = problem(n, d, classes), scorers()["disco"]
+    """Median seconds of `modelrank.score("disco", ...)` and of the four products N x D x 138 of a randomised PCA."""
+    data = problem(n, d, classes)
     thin, tall = torch.randn(d, 138), torch.randn(n, 138)
 
     def products() -> None:
@@ -135,14 +136,40 @@ def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float]:
             data.features @ thin
             data.features.T @ tall
 
-    def score() -> float:
-        data.memo.clear()
-        return timed(lambda: disco(data))
+    return in_turn(lambda: modelrank.score("disco", data.features, data.targets), products)
 
-    products()
-    score()
-    pairs = [(score(), timed(products)) for _ in range(5)]  # side by side, so that both see the same machine
-    return min(a for a, _ in pairs), min(b for _, b in pairs)
+
+def in_turn(ours: Callable[[], Any], yardstick: Callable[[], Any], repeats: int = 7) -> tuple[float, float]:
+    """Median seconds of both, side by side, so that both see the same machine."""
+    ours()
+    yardstick()
+    pairs = [(timed(ours), timed(yardstick)) for _ in range(repeats)]
+    return median(a for a, _ in pairs), median(b for _, b in pairs)
+
+
+def plain_hscore(x: np.ndarray, y: np.ndarray) -> float:
+    """tr(cov(f)^+ cov(E[f|y])) as its paper (Bao et al. 2019) writes it."""
+    means = np.stack([x[y == label].mean(0) for label in range(int(y.max()) + 1)])[y]
+    return float(np.trace(np.linalg.pinv(np.cov(x, rowvar=False), rcond=1e-15) @ np.cov(means, rowvar=False)))
+
+
+def plain_transrate(x: np.ndarray, y: np.ndarray) -> float:
+    """R(Z) - sum over the C classes of R(Z_c) / C, R(Z) = log det(I + Z^T Z / (n eps)) / 2 (Huang et al. 2022)."""
+    x = x - x.mean(0)
+
+    def rate(z: np.ndarray) -> float:
+        return np.linalg.slogdet(np.eye(z.shape[1]) + z.T @ z / (len(z) * 1e-4))[1] / 2
+
+    return float(rate(x) - np.mean([rate(x[y == label]) for label in range(int(y.max()) + 1)]))
+
+
+def against_formula(name: str, n: int, d: int, classes: int) -> tuple[float, float, float]:
+    """Median seconds of a scorer and of its formula in plain numpy, both in float64; the relative difference."""
+    data, plain = problem(n, d, classes), {"hscore": plain_hscore, "transrate": plain_transrate}[name]
+    x, y = data.features.double().numpy(), data.targets.numpy()
+    ours = modelrank.score(name, x, y).value
+    seconds = in_turn(lambda: modelrank.score(name, x, y), lambda: plain(x, y), repeats=3)
+    return *seconds, abs(ours / plain(x, y) - 1)
 
 
 def disco_alone(n: int, d: int, classes: int) -> float:
@@ -231,11 +258,19 @@ def measure_in_memory(quick: bool) -> list[dict[str, Any]]:
     small, shape, large = (600, 64, 5), (10_000, 2048, 100), (50_000, 2048, 397)
     rows = []
     n, d, classes = small if quick else shape
-    own, yardstick = alone(disco_against_products, 2, n, d, classes)
+    for size in ((n, d, classes), small if quick else (1_000, 1280, 100)):
+        own, yardstick = alone(disco_against_products, 2, *size)
+        label = "disco N={} D={} C={}, 2 threads".format(*size)
+        rows.append(row(label, own / yardstick, 1.5, "x four products", seconds=own, yardstick=yardstick))
     beyond = alone(beyond_features, 2, n, d, classes, **MAPPED)
-    label = f"disco N={n} D={d} C={classes}, 2 threads"
-    rows.append(row(label, own / yardstick, 1.5, "x four products", seconds=own, yardstick=yardstick))
-    rows.append(row(f"{label}: memory beyond the features", beyond / (n * 4), 200, "x N float32", bytes=beyond))
+    label = f"disco N={n} D={d} C={classes}, 2 threads: memory beyond the features"
+    rows.append(row(label, beyond / (n * 4), 200, "x N float32", bytes=beyond))
+    n, d, classes = small if quick else (10_000, 1024, 100)
+    for name in ("hscore", "transrate"):
+        own, yardstick, apart = alone(against_formula, 1, name, n, d, classes)
+        label = f"{name} N={n} D={d} C={classes}, 1 thread, float64"
+        facts = {"seconds": own, "yardstick": yardstick, "difference": apart}
+        rows.append(row(label, own / yardstick, 1.0, "x its formula in numpy", **facts))
     n, d, classes = small if quick else large
     seconds = alone(disco_alone, 2, n, d, classes)
     beyond = alone(beyond_features, 2, n, d, classes, **MAPPED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -117,13 +117,23 @@ def conf_dir() -> Path:
     return next(path for path in (package / "conf", package.parents[1] / "conf") if path.is_dir())
 
 
+@cache  # reading and making one takes 5 ms, as long as scoring few samples
+def _bound(name: str) -> partial[Score]:
+    """The scorer with the hyper-parameters of its YAML."""
+    files = {file.stem: file for file in sorted((conf_dir() / "scorer").glob("*.yaml"))}
+
+    def spec(one: str) -> DictConfig | None:  # some files are sets of scorers
+        found = cast(DictConfig, OmegaConf.load(files[one]))
+        return found if one in found.get("scorers", {}) else None
+
+    wanted = spec(name) if name in files else None
+    if wanted is None:
+        raise ModelRankError(f"there is no scorer {name!r}; choose one of {', '.join(filter(spec, files))}")
+    return cast("partial[Score]", build.scorers(wanted)[name])
+
+
 def _scorer(name: str, hyperparameters: Mapping[str, Any]) -> Callable[[FeatureSet], Score]:
-    known = {file.stem: file for file in (conf_dir() / "scorer").glob("*.yaml")}
-    specs = {one: cast(DictConfig, OmegaConf.load(file)) for one, file in sorted(known.items())}
-    if name not in specs or name not in specs[name].get("scorers", {}):  # some files are sets of scorers
-        single = [one for one, spec in specs.items() if one in spec.get("scorers", {})]
-        raise ModelRankError(f"there is no scorer {name!r}; choose one of {', '.join(single)}")
-    bound = cast("partial[Score]", build.scorers(specs[name])[name])
+    bound = _bound(name)
     right = [parameter for parameter in inspect.signature(bound.func).parameters if parameter != "data"]
     if wrong := sorted(set(hyperparameters) - set(right)):
         raise ModelRankError(f"{name} has no parameter {', '.join(wrong)}; it has {', '.join(right) or 'none'}")

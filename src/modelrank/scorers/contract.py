@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, Rows, chunks
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, Rows, chunks, column_mean
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable, Task
 
 # Arrays of the FeatureSet, or keys of its `facts`. Only what is named is checked: a scorer that reads the logits
@@ -193,6 +193,8 @@ def _check_matrix(name: str, x: Rows, data: FeatureSet) -> None:
         raise ValueError(f"{name} has {len(x)} rows, features has {len(data.features)}")
     if name == "boxes" and x.shape[1] != 4:
         raise ValueError(f"boxes must be N x 4 (centre x, centre y, width, height), got shape {tuple(x.shape)}")
+    if name == "features" and bool(column_mean(data).isfinite().all()):  # so all are; and the mean is there for others
+        return
     bad = sum(_not_finite(rows) for _, rows in chunks(x, elements=CHUNK_ELEMENTS))
     if bad:
         raise ValueError(

@@ -10,6 +10,7 @@ always float64: C x D and D x D arrays are small, and a cancellation such as tot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -67,13 +68,13 @@ def chunks(
     freed, and getting them anew costs more than a pass. A pass over a file shows its progress after two seconds.
     """
     rows = max(1, (elements or 4 * CHUNK_ELEMENTS) // x.shape[1])
-    with tqdm(
-        total=len(x), desc="reading features", unit="row", delay=2, leave=False, disable=isinstance(x, Tensor)
-    ) as bar:
+    options = {"desc": "reading features", "unit": "row", "delay": 2, "leave": False}
+    with nullcontext() if isinstance(x, Tensor) else tqdm(total=len(x), **options) as bar:
         for start in range(0, len(x), rows):
             part = slice(start, min(start + rows, len(x)))
             yield part, x[part].to(dtype or compute_dtype(x))
-            bar.update(part.stop - part.start)
+            if bar is not None:
+                bar.update(part.stop - part.start)
 
 
 def class_counts(data: FeatureSet) -> Int64[Tensor, " C"]:

@@ -5,8 +5,9 @@ Shapes as in `linalg`: N samples, D feature dimensions, k components.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -108,17 +109,37 @@ def _randomised(data: FeatureSet, k: int, seed: int) -> Components:
     """Beside the N x (k + 10) numbers one D x (k + 10) matrix and half a chunk of rows are held at a time."""
     x, dtype = data.features, compute_dtype(data.features)
     mean = column_mean(data).to(dtype)
-    power = _power_iteration(_centred(x, mean, CHUNK_ELEMENTS), _drawn(mean, k + 10, seed))
-    basis = _project(data, power, CHUNK_ELEMENTS // 2)
+    rows, offset = _less_offset(x, mean)
+    power = _power_iteration(rows(), offset, _normal(len(mean), k + 10, seed).to(mean))
+    basis = torch.empty(len(x), power.shape[1], dtype=dtype, device=mean.device)
+    shift = -(offset @ power)
+    for part, some in rows():
+        torch.addmm(shift, some, power, out=basis[part])
     del power
     q = _orthonormalise(basis)  # over the same memory
-    _, sigma, vt = torch.linalg.svd(_triangle(_product(_centred(x, mean, CHUNK_ELEMENTS // 2), q, len(mean))))
+    sigma, vt = _spectrum(_product(rows(), offset, q))
     found = min(k, len(sigma))  # less than k where A has less rank: the others are zero
     rotation = torch.zeros(q.shape[1], k, dtype=dtype, device=x.device)
     rotation[:, :found] = vt[:found].T * sigma[:found]
-    for part, rows in chunks(q, elements=CHUNK_ELEMENTS // 4):
-        basis[part, :k] = rows @ rotation
+    for part, some in chunks(q, elements=CHUNK_ELEMENTS // 4):
+        basis[part, :k] = some @ rotation
     return Components(basis[:, :k], torch.cat([sigma[:found], sigma.new_zeros(k - found)]))
+
+
+def _less_offset(
+    x: Rows, mean: Float[Tensor, " D"]
+) -> tuple[Callable[[], Iterator[tuple[slice, Tensor]]], Float[Tensor, " D"]]:
+    """Chunks of rows, and what is to be subtracted from each row to have the centred ones.
+
+    Where the mean is not much longer than the rows' distance from it, rows come as they are, and the mean is taken off
+    their products: writing centred rows costs a quarter of the products, and float32 loses a factor of two, not more.
+    Else rows come centred, and nothing is to be subtracted.
+    """
+    some = x[torch.arange(0, len(x), max(1, len(x) // 64))].to(mean.dtype)
+    if float(mean.square().sum()) <= 4 * float((some - mean).square().sum(1).mean()):
+        copies = not isinstance(x, Tensor) or x.dtype != mean.dtype
+        return lambda: chunks(x, mean.dtype, CHUNK_ELEMENTS if copies else 8 * CHUNK_ELEMENTS), mean
+    return lambda: _centred(x, mean, CHUNK_ELEMENTS // 2), torch.zeros_like(mean)
 
 
 def _centred(x: Rows, mean: Float[Tensor, " D"], elements: int) -> Iterator[tuple[slice, Float[Tensor, "n D"]]]:
@@ -128,32 +149,39 @@ def _centred(x: Rows, mean: Float[Tensor, " D"], elements: int) -> Iterator[tupl
         yield part, torch.sub(rows, mean, out=buffer.resize_(rows.shape))
 
 
-def _drawn(mean: Float[Tensor, " D"], width: int, seed: int) -> Float[Tensor, "D width"]:
+@lru_cache(maxsize=2)  # a hub has few widths, and drawing takes as long as a product of 1000 rows
+def _normal(dimensions: int, width: int, seed: int) -> Float[Tensor, "D width"]:
     """The legacy generator and its order of drawing (row by row, float64): the published seed means these numbers."""
-    return torch.from_numpy(np.random.RandomState(seed).normal(size=(len(mean), width))).to(mean)
+    return torch.from_numpy(np.random.RandomState(seed).normal(size=(dimensions, width)))
 
 
-def _power_iteration(centred: Iterable[tuple[slice, Tensor]], test: Float[Tensor, "D w"]) -> Float[Tensor, "D r"]:
-    """An orthonormal basis of A^T A test; both products read a chunk once.
+def _power_iteration(
+    rows: Iterable[tuple[slice, Tensor]], offset: Float[Tensor, " D"], test: Float[Tensor, "D w"]
+) -> Float[Tensor, "D r"]:
+    """An orthonormal basis of A^T A test, A being the rows less the offset; both products read a chunk once.
 
     Gives the same range as A A^T A test, but with the condition of A and not its cube: float32 keeps more of it.
     """
-    power = torch.zeros_like(test)
-    for _, rows in centred:
-        power.addmm_(rows.T, rows @ test)
-    return torch.linalg.qr(power).Q
+    power, total, shift = torch.zeros_like(test), test.new_zeros(test.shape[1]), -(offset @ test)
+    for _, some in rows:
+        along = torch.addmm(shift, some, test)
+        total += along.sum(0)
+        power.addmm_(some.T, along)
+    return torch.linalg.qr(power.addr_(offset, total, alpha=-1)).Q
 
 
-def _product(centred: Iterable[tuple[slice, Tensor]], q: Float[Tensor, "N r"], dimensions: int) -> Tensor:
-    """A^T Q, where A are the centred rows."""
-    product = q.new_zeros(dimensions, q.shape[1])
-    for part, rows in centred:
-        product.addmm_(rows.T, q[part])
-    return product
+def _product(
+    rows: Iterable[tuple[slice, Tensor]], offset: Float[Tensor, " D"], q: Float[Tensor, "N r"]
+) -> Float[Tensor, "D r"]:
+    """A^T Q, A being the rows less the offset."""
+    product = q.new_zeros(len(offset), q.shape[1])
+    for part, some in rows:
+        product.addmm_(some.T, q[part])
+    return product.addr_(offset, q.sum(0), alpha=-1)
 
 
-def _triangle(tall: Tensor) -> Tensor:
-    """R with R^T R = tall^T tall, float64, by chunks of rows.
+def _spectrum(tall: Tensor) -> tuple[Float[Tensor, " k"], Float[Tensor, "r r"]]:
+    """Singular values, largest first, and right singular vectors (rows) of a tall matrix, float64, by chunks.
 
     float32: from the eigenvectors of the Gram matrix in float64, whose 16 digits hold the square of a condition that 7
     digits can tell. float64: by QR decompositions (TSQR), stable where the Gram matrix is not, but four times as slow.
@@ -161,21 +189,21 @@ def _triangle(tall: Tensor) -> Tensor:
     parts = (rows for _, rows in chunks(tall, torch.float64, CHUNK_ELEMENTS // 8))
     if tall.dtype == torch.float32:
         values, vectors = torch.linalg.eigh(gram(parts))
-        return (vectors * values.clamp(min=0).sqrt()).T.flip(0)
+        return values.flip(0).clamp(min=0).sqrt(), vectors.T.flip(0)
     r = tall.new_zeros(0, tall.shape[1])
     for rows in parts:
         r = torch.linalg.qr(torch.cat([r, rows]), mode="r").R
-    return r
+    return torch.linalg.svd(r)[1:]
 
 
 def _orthonormalise(y: Tensor) -> Tensor:
     """An orthonormal basis of the columns of `y`, written over `y`; fewer columns where `y` has less rank.
 
-    Q = Y V / s with the singular values s and right vectors V of the triangle loses orthogonality in proportion to
+    Q = Y V / s with the singular values s and right vectors V loses orthogonality in proportion to
     the condition of Y; what was lost is mended by doing it once more.
     """
     for _ in range(2):
-        _, s, vt = torch.linalg.svd(_triangle(y))
+        s, vt = _spectrum(y)
         rank = max(1, int((s > s[0] * torch.finfo(y.dtype).eps).sum()))
         inverse = vt[:rank].T / s[:rank].clamp(min=torch.finfo(torch.float64).tiny)
         for part, rows in chunks(y, torch.float64, CHUNK_ELEMENTS // 4):
