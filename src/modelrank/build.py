@@ -96,6 +96,11 @@ def truth(cfg: DictConfig) -> Any:
     return instantiate(cfg.truth)
 
 
+def memory(cfg: DictConfig) -> Callable[..., Any]:
+    """A function that gives the accuracies of the hub's models on other data sets."""
+    return instantiate(cfg.memory)
+
+
 def trainer(cfg: DictConfig) -> Callable[..., Any]:
     """A function that makes a `Trainer`; Lightning is imported only when one is made."""
     return partial(instantiate, cfg.trainer)

@@ -34,7 +34,7 @@ from modelrank.stages.score import score_hub
 from modelrank.tracking import Tracker
 from modelrank.truth import ledger
 from modelrank.truth.finetune import FineTuning
-from modelrank.types import ModelRankError, NotMeasured
+from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def _probed(
 
 
 def _belief(cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning) -> Any:
-    """From accuracies on other data sets by the same protocol, scores of the features here, and facts of the models."""
+    """From accuracies on other data sets, scores of the features here, and facts of the models."""
     hub = score_hub(cfg, models, data)
     scores = pd.DataFrame(
         {name: {model: one.value for model, one in ranking.scores.items()} for name, ranking in hub.rankings.items()},
@@ -154,29 +154,8 @@ def _belief(cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageD
     )
     words = {name: {"family": model.family, "pretraining": model.pretraining} for name, model in models.items()}
     facts = pd.DataFrame.from_dict(words, orient="index")
-    return believe(_elsewhere(cfg, models, data, protocol), scores=scores, facts=facts)
-
-
-def _elsewhere(
-    cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning
-) -> pd.DataFrame:
-    """Accuracies of these models on other data sets, models x data sets: what was measured, by the same protocol."""
-    empty = pd.DataFrame(index=list(models))
-    try:
-        rows = ledger.rows(cfg.truth.get("paths", []))
-    except NotMeasured:
-        return empty
-    ids = {ledger.model_id(model): name for name, model in models.items()}
-    same = rows.loc[
-        (rows.protocol_id == ledger.protocol_id(protocol))
-        & (rows.data_id != ledger.data_id(data))
-        & (rows.dataset != data.name)
-        & rows.model_id.isin(list(ids))
-    ]
-    if same.empty:
-        return empty
-    table = same.assign(model=same.model_id.map(ids)).pivot_table(index="model", columns="dataset", values="accuracy")
-    return table.reindex(list(models))
+    asked = ledger.Asked.of(models.values(), data, protocol)
+    return believe(build.memory(cfg)(asked, data.metric), scores=scores, facts=facts)
 
 
 def _provenance(cfg: DictConfig, data: ImageData, protocol: FineTuning) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""Memory: the accuracies of a hub's models on other data sets, from every table that is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from modelrank.truth import ledger
+from modelrank.truth.ledger import Asked
+from modelrank.truth.published import published_rows, resolve
+from modelrank.types import NotMeasured
+
+ENOUGH = 3  # data sets by the protocol in question, after which those by other protocols are left out
+FEWEST = 3  # models of the hub that a table must know to say anything of their order
+
+
+def elsewhere(
+    asked: Asked, metric: str, *, measured: Sequence[str | Path], named: Sequence[str | Path]
+) -> pd.DataFrame:
+    """Models of the hub x other data sets, NaN where nothing is known; one column a data set and protocol.
+
+    measured: ledgers, whose rows are matched by the models' identity. named: tables as `published.csv` (published, or
+    imported by `truth=import`), matched by the models' names. Files that do not exist are passed over.
+    Where the protocol in question has measured on at least three other data sets, only those are used: an order after
+    full fine-tuning is another one than with a linear head. Nothing of the data set asked for is, whatever the table:
+    neither by its images nor by its name. Regression and classification do not tell of each other.
+    """
+    same: dict[str, pd.Series] = {}
+    others: dict[str, pd.Series] = {}
+    for protocol_id, title, column in _measured(asked, metric, measured):
+        (same if protocol_id == asked.protocol_id else others)[title] = column
+    columns = same if len(same) >= ENOUGH else same | others | dict(_named(asked, metric, named))
+    return pd.DataFrame(columns, index=list(asked.models), dtype=float)
+
+
+def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, str, pd.Series]]:
+    try:
+        rows = ledger.rows(paths)
+    except NotMeasured:
+        return
+    names = {identity: name for name, identity in asked.models.items()}
+    own = rows.loc[
+        rows.model_id.isin(list(names))
+        & (rows.data_id != asked.data_id)
+        & (rows.dataset != asked.dataset)
+        & ((rows.metric == "r2") == (metric == "r2"))
+    ]
+    for protocol_id, of_protocol in own.assign(label=own.model_id.map(names)).groupby("protocol_id", sort=False):
+        for _, of_dataset in of_protocol.groupby("dataset", sort=False):
+            # of several choices of a data set's images, the one with most models
+            group = max((one for _, one in of_dataset.groupby("data_id")), key=lambda one: one.label.nunique())
+            if group.label.nunique() >= FEWEST:
+                title = f"{group.dataset.iloc[0]} by {group.protocol.iloc[0]} ({protocol_id})"
+                yield str(protocol_id), title, pd.Series(group.groupby("label").accuracy.mean())
+
+
+def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, pd.Series]]:
+    for path in map(resolve, paths):
+        if not path.exists():
+            continue
+        rows = published_rows(path)
+        own = rows.loc[
+            rows.model.isin(list(asked.models))
+            & (rows.dataset != asked.dataset)
+            & ((rows.metric == "r2") == (metric == "r2"))
+        ]
+        for (hub, protocol, dataset), group in own.groupby(["hub", "protocol", "dataset"], sort=False):
+            if len(group) >= FEWEST:
+                yield f"{dataset} by {protocol} ({hub}, {path.name})", group.set_index("model").accuracy
