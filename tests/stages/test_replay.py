@@ -19,10 +19,10 @@ def worst_first(target):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    def call(*overrides):
+    def call(*overrides, options=()):
         GlobalHydra.instance().clear()
         given = ["stage=replay", *overrides, f"hydra.run.dir={tmp_path}/run", f"paths.cache={tmp_path}/cache"]
-        monkeypatch.setattr(sys, "argv", ["run.py", *given, "logger=csv"])
+        monkeypatch.setattr(sys, "argv", ["run.py", *options, *given, "logger=csv"])
         runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
         return tmp_path / "run"
 
@@ -35,11 +35,16 @@ def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch
         tmp_path / "own.csv", index=False
     )
     (tmp_path / "my_policies.py").write_text(OWN)
+    (tmp_path / "conf/policy").mkdir(parents=True)
+    (tmp_path / "conf/policy/mine.yaml").write_text(
+        "# @package stage.policies.mine\n_target_: my_policies.worst_first\n_partial_: true\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     out = run(
         f"stage.files=[{tmp_path}/own.csv]",
         "stage.only=[own,tllib,llm_data_size]",
-        "+stage.policies.mine={_target_:my_policies.worst_first,_partial_:true}",
+        "+policy=mine",
+        options=["--config-dir", f"{tmp_path}/conf"],
     )
     found = pd.read_csv(out / "replay.csv")
     assert set(found.hub) == {"own", "tllib", "llm_data_size"}

@@ -1,12 +1,20 @@
 """Ways to look for the best model of a hub, each a function of what may be known before any training.
 
 A policy is a generator: it yields what to train next, a model or (model, share of its training), and is sent what that
-gave on val. It may stop; `modelrank.replay.game` keeps the account and names the pick. A policy of your own is replayed
-by `python run.py stage=replay +stage.policies.mine={_target_:my_file.smallest_first,_partial_:true}`:
+gave on val. It may stop; `modelrank.replay.game` keeps the account and names the pick. A policy of your own, here in a
+file my_policies.py that Python finds (PYTHONPATH),
 
     def smallest_first(target):
         for model in target.facts.parameters.sort_values().index:
             value = yield model
+
+and a YAML conf/policy/mine.yaml,
+
+    # @package stage.policies.mine
+    _target_: my_policies.smallest_first
+    _partial_: true
+
+are replayed beside the others by `python run.py stage=replay +policy=mine`.
 """
 
 from __future__ import annotations
