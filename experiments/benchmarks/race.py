@@ -33,7 +33,9 @@ class Recorded:
         self.rates = sorted(curves.lr.unique())
         self.curve: dict[tuple[str, float], dict[int, tuple[float, float]]] = {}
         for row in curves.itertuples():
-            steps, seconds, values = (list(map(float, str(cell).split())) for cell in (row.step, row.trained_seconds, row.value))
+            steps, seconds, values = (
+                list(map(float, str(cell).split())) for cell in (row.step, row.trained_seconds, row.value)
+            )
             known = self.curve.setdefault((row.model, row.lr), {})
             known |= {int(step): (value, spent) for step, spent, value in zip(steps, seconds, values, strict=True)}
 
@@ -58,8 +60,11 @@ class Recorded:
 def play(curves, accuracy, elsewhere, share, seed):
     world = Recorded(curves)
     models = list(accuracy.index)
-    rules = Rules(RUNGS, (3, 2, 1), 3e-4, 0.02, [{"lr": rate, "wd": 0.0} for rate in world.rates], "max")
-    pace = {m: np.median([spent / at for (n, _), c in world.curve.items() if n == m for at, (_, spent) in c.items()]) for m in models}
+    rules = Rules(RUNGS, (3, 2, 2), 3e-4, 0.02, [{"lr": rate, "wd": 0.0} for rate in world.rates], "max")
+    pace = {
+        m: np.median([spent / at for (n, _), c in world.curve.items() if n == m for at, (_, spent) in c.items()])
+        for m in models
+    }
     race = Race(models, believe(elsewhere), rules, pace, lambda v: np.sqrt(max(v * (1 - v), 0.02) / 500), seed=seed)
     budget = share * race.everything() / 1.5  # before any trial a race expects half as much again as was probed
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +86,18 @@ def main():
             regret = 100 * (accuracy.max() - accuracy[pick])
             by_chance = 100 * (accuracy.max() - accuracy.mean())
             out.append((dataset, seed, len(accuracy), elsewhere.shape[1], share, spent, pick, regret, by_chance, sure))
-    names = ["dataset", "seed", "models", "remembered", "budget", "spent", "pick", "regret", "random_regret", "certainty"]
+    names = [
+        "dataset",
+        "seed",
+        "models",
+        "remembered",
+        "budget",
+        "spent",
+        "pick",
+        "regret",
+        "random_regret",
+        "certainty",
+    ]
     pd.DataFrame(out, columns=names).round(3).to_csv(sys.stdout, index=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ class Rules:
 
     rungs:  steps after which trainings are compared, ascending; the last is the end of the schedule.
     widths: at most so many learning rates are trained up to each rung but the first, where they are explored from
-            `start`; margin: only those so close to the best on val.
+            `start`; margin: beyond the second rung only those so close to the best on val.
     """
 
     rungs: Sequence[int]
@@ -37,7 +38,8 @@ class Rules:
 
     def kept(self, rung: int, found: Found) -> list[int]:
         """The learning rates that go on from `rung`, the best first; all that is left at the last."""
-        return close(found, self.widths[min(rung + 1, len(self.widths) - 1)], self.margin, self.mode)
+        margin = self.margin if rung else math.inf  # a tenth of the steps favours rates that are too large for the rest
+        return close(found, self.widths[min(rung + 1, len(self.widths) - 1)], margin, self.mode)
 
 
 def advance(rules: Rules, rung: int, before: Found | None, make: Callable[[Point], Arm]) -> dict[int, dict[str, Any]]:
