@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import ndtri
 
 from modelrank.memory.prior import believe, normal_scores, scorer_weights, standardised
+from modelrank.ranking.agreement import weighted_tau
 
 
 def latent(models=12, sets=8, noise=0.3, seed=0):
@@ -78,3 +81,16 @@ def test_with_nothing_known_all_is_open():
     assert np.ptp(posterior.mean) == 0
     low, high = posterior.interval(0.8)
     assert (high - low > 0.3).all()
+
+
+@pytest.mark.parametrize("target", ["glyphs", "mnist", "elpv"])
+def test_memory_of_photographs_does_no_harm_on_images_unlike_them(target):
+    """Against the best on this very set of the scorers that look at the images and know all models."""
+    experiments = Path(__file__).parents[2] / "experiments"
+    rows = pd.read_csv(experiments / "truth/measured.csv")
+    rows = rows.loc[rows.protocol == "finetune_short"]
+    accuracy = pd.DataFrame(rows.groupby(["model", "dataset"]).accuracy.mean()).accuracy.unstack("dataset")
+    table = pd.read_csv(experiments / "results/table_offline/table_tau_w.csv").set_index("scorer")[target]
+    looking = ["disco", "hscore", "nleep", "logme", "parc", "gbc", "transrate", "sfda", "ncti", "linear_probe", "knn"]
+    remembered = believe(accuracy[["cifar10", "openclipart"]]).mean
+    assert weighted_tau(remembered, accuracy[target]) >= table[looking].max() - 0.05
