@@ -53,7 +53,7 @@ def test_joblib_cold_and_warm(tmp_path, cache):
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2",
         "stage=score",
-        "scorer=disco,hscore",
+        "scorer=disco,ncc",
         "logger=none",
         "extraction.workers=1",  # daemonic processes may have no children but loaders must have theirs
         f"paths.cache={cache}",
@@ -127,3 +127,68 @@ def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cache,
     assert "stopped" in (tmp_path / "said").read_text()
     assert "Traceback" not in (tmp_path / "said").read_text()
     assert len(list(out.glob("wandb/offline-run-*/run-*.wandb"))) == 1
+
+
+@pytest.mark.slow
+def test_ray_runs_a_killed_worker_s_job_again(tmp_path, cache):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    sweep = tmp_path / "sweep"
+    run = subprocess.Popen(
+        command(
+            "-m",
+            "hydra/launcher=ray",
+            "+hydra.launcher.ray.init.num_cpus=2",
+            "+hydra.launcher.ray.init.include_dashboard=false",
+            "stage=score",
+            "scorer=disco,ncc",
+            "stability=null",
+            "logger=none",
+            "extraction.workers=1",
+            f"paths.cache={cache}",
+            f"hydra.sweep.dir={sweep}",
+        )
+    )
+    while not (workers := _jobs_of_ray(sweep)):
+        assert run.poll() is None
+        time.sleep(0.1)
+    os.kill(workers[0], signal.SIGKILL)
+    assert run.wait(timeout=500) == 0
+    rows = pd.read_csv(sweep / "results.csv")
+    assert sorted(zip(rows.scorer, rows.model, strict=True)) == [
+        (scorer, model) for scorer in ("disco", "ncc") for model in ("efficientnet_lite0", "squeezenet1_1")
+    ]
+    assert set(rows.status) == {"ok"}
+    assert len(list((cache / "features").glob("*.safetensors"))) == 2
+
+
+def _jobs_of_ray(sweep: Path) -> list[int]:
+    """Processes that have begun a job of this sweep: Ray names them after the function, Hydra has made their folder."""
+    if not list(sweep.glob("*/.hydra")):
+        return []
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [int(line.split()[0]) for line in listed if line.split()[1].startswith("ray::_run_job")]
+
+
+def test_submitit_slurm_composes():
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    shown = finished("--cfg=hydra", "hydra/launcher=submitit_slurm", "hydra.launcher.gres=gpu:1")
+    assert "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher" in shown
+    assert "gres: gpu:1" in shown
+
+
+@pytest.mark.slow
+def test_submitit_local_runs_the_jobs_of_a_sweep(tmp_path, cache):
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    finished(
+        "-m",
+        "hydra/launcher=submitit_local",
+        "stage=score",
+        "scorer=disco,ncc",
+        "stability=null",
+        "logger=none",
+        f"paths.cache={cache}",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )
+    rows = pd.read_csv(tmp_path / "sweep" / "results.csv")
+    assert sorted(rows.scorer) == ["disco", "disco", "ncc", "ncc"]
+    assert set(rows.status) == {"ok"}
