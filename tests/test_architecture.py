@@ -17,7 +17,7 @@ ROOMS = {
     "tracking": {"types"},
     "sweep": {"types"},
     "hub": {"types", "keys", "packages"},
-    "data": {"types", "keys", "packages", "ranks"},
+    "data": {"types", "targets", "keys", "packages", "ranks"},
     "scorers": {"types"},
     "ranking": {"types"},
     "features": {"types", "keys", "provenance", "packages", "hub", "data"},

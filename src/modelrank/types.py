@@ -34,9 +34,9 @@ class ScorerNotApplicable(ModelRankError):
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether one asset (the weights of a model, the images of a data set) can be had."""
+    """Whether one asset (the weights of a model, the images of a data set, saved features and targets) can be had."""
 
-    kind: Literal["weights", "images"]
+    kind: Literal["weights", "images", "features", "targets"]
     name: str
     state: Literal["present", "fetchable", "missing"]
     where: str  # the path it has, the place it is fetched from, or the path where the user should put it

@@ -6,13 +6,16 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from modelrank import build
 from modelrank.data.images import ImageData
+from modelrank.data.target import Target
 from modelrank.features.extract import extract as extract_features
+from modelrank.features.from_files import SavedFeatures
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
@@ -48,6 +51,9 @@ def feature_sets(
     cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData
 ) -> Iterator[tuple[PretrainedModel, FeatureSet | Exception]]:
     """Each model of the hub with its features on the scored images, or with the error that kept it from having them."""
+    if isinstance(data, Target) or any(isinstance(model, SavedFeatures) for model in models.values()):
+        yield from _saved(models, data)
+        return
     log.info("images: %s; scored: %s", data.source, " + ".join(data.scored))
     general = build.general_dataset(cfg).load(Path(cfg.paths.cache)) if cfg.get("general") else None
     for model in models.values():
@@ -58,6 +64,19 @@ def feature_sets(
                 features = replace(features, general=beside.features, key=key([features.key, beside.key]))
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
             log.error("%s: no features: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
+            features = error
+        yield model, features
+
+
+def _saved(models: Mapping[str, Any], data: Any) -> Iterator[tuple[Any, FeatureSet | Exception]]:
+    """Features that the user saved, by the targets that belong to them."""
+    if not isinstance(data, Target) or not all(isinstance(model, SavedFeatures) for model in models.values()):
+        raise ModelRankError("saved features go with saved targets: hub=files with dataset=targets, neither without")
+    for model in models.values():
+        try:
+            features = model.features(data)
+        except Exception as error:  # one bad file must not stop the others
+            log.warning("%s: no features (%s)", model.name, error)
             features = error
         yield model, features
 

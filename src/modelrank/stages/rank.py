@@ -113,7 +113,7 @@ def _context(cfg: DictConfig, hub: ScoredHub, models: Collection[PretrainedModel
     return {
         "scored": list(images.scored),
         "n": len(images.scored_targets()),
-        "unit": "boxes" if images.task == "detection" else "images",
+        "unit": "samples" if not images.scored else "boxes" if images.task == "detection" else "images",
         "source": f"{images.source}; {images.split_rule}",
         "notes": images.notes,
         "licences": {images.name: images.licence} | {model.name: model.licence for model in models},

@@ -1,0 +1,99 @@
+"""What is to be predicted of some samples, without the samples: the targets of saved embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from modelrank.keys import key
+from modelrank.targets import read_targets
+from modelrank.types import Availability, ModelRankError, Task
+
+SUFFIXES = (".csv", ".parquet", ".npy")
+
+
+@dataclass(frozen=True)
+class Target:
+    """N samples by their targets.
+
+    targets:     N integers, N x C of 0 and 1, or N x K floating, see `types.FeatureSet`.
+    ids:         N strings, or empty: rows are then matched by their place.
+    fingerprint: of ids and targets, 64 hex digits.
+    """
+
+    name: str
+    task: Task
+    metric: str
+    targets: np.ndarray
+    ids: Sequence[str]
+    licence: str
+    source: str
+    fingerprint: str
+    mirror: ClassVar[bool] = False
+    scored: ClassVar[tuple[str, ...]] = ()
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def split_rule(self) -> str:
+        return f"{len(self.targets)} samples, all scored"
+
+    def scored_targets(self) -> np.ndarray:
+        return self.targets
+
+
+@dataclass(frozen=True)
+class TargetFile:
+    """A file of targets: .csv or .parquet with the column `column` (and `id_column`), or .npy."""
+
+    name: str
+    folder: str
+    file: str | None
+    column: str
+    id_column: str
+    task: Task | None
+    metric: str
+    licence: str
+
+    def path(self) -> Path:
+        folder = Path(self.folder).expanduser()
+        if self.file is not None:
+            return Path(self.file).expanduser()
+        found = [folder / f"targets{suffix}" for suffix in SUFFIXES if (folder / f"targets{suffix}").is_file()]
+        if len(found) > 1:
+            raise ModelRankError(f"{folder} has {' and '.join(path.name for path in found)}; name one by dataset.file")
+        return found[0] if found else folder / "targets.csv"
+
+    def availability(self, cache: Path) -> Availability:
+        path = self.path()
+        return Availability("targets", self.name, "present" if path.is_file() else "missing", str(path))
+
+    def load(self, cache: Path) -> Target:
+        """ModelRankError naming the file where it cannot be read, lacks the column, or holds no targets."""
+        path = self.path()
+        ids: list[str] = []
+        try:
+            if path.suffix == ".npy":
+                values: Any = np.load(path, allow_pickle=False)
+            elif path.suffix in (".csv", ".parquet"):
+                table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+                if self.column not in table:
+                    raise ModelRankError(
+                        f"{path} has no column {self.column!r}; name one of {', '.join(map(str, table.columns))} by "
+                        "dataset.column"
+                    )
+                values = table[self.column]
+                ids = [str(one) for one in table[self.id_column]] if self.id_column in table else []
+            else:
+                raise ModelRankError(f"{path}: give targets as {', '.join(SUFFIXES)}")
+            targets, task = read_targets(values, self.task)
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelRankError(f"cannot read the targets {path}: {error}") from error
+        if len(set(ids)) < len(ids):
+            raise ModelRankError(f"{path}: ids in the column {self.id_column!r} are there twice")
+        content = {"ids": ids, "targets": targets.tolist(), "task": task}
+        return Target(self.name, task, self.metric, targets, ids, self.licence, str(path), key(content))

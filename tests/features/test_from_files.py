@@ -1,0 +1,117 @@
+"""A real text set: docstrings of NumPy, SciPy and scikit-learn, which package wrote them; three vectorisers."""
+
+import importlib
+import inspect
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from safetensors.torch import save_file
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+
+ROOT = Path(__file__).parents[2]
+MODULES = {
+    "numpy": ["numpy", "numpy.linalg", "numpy.fft"],
+    "scipy": ["scipy.stats", "scipy.linalg", "scipy.special"],
+    "sklearn": ["sklearn.metrics", "sklearn.linear_model", "sklearn.decomposition"],
+}
+
+
+def paragraphs() -> list[tuple[str, str]]:
+    """(text, package): the first 60 words of a docstring without the names that give the package away."""
+    found = []
+    for package, modules in MODULES.items():
+        own = []
+        for module in map(importlib.import_module, modules):
+            names = sorted(name for name in dir(module) if not name.startswith("_"))
+            texts = [inspect.getdoc(getattr(module, name)) for name in names if callable(getattr(module, name))]
+            own += [" ".join(text.split()[:60]) for text in texts if text and len(text.split()) > 30]
+        found += [(text, package) for text in list(dict.fromkeys(own))[:120]]
+    return found
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    texts, packages = zip(*paragraphs(), strict=True)
+    ids = np.array([f"t{i}" for i in range(len(texts))])
+    words = TruncatedSVD(24, random_state=0).fit_transform(TfidfVectorizer().fit_transform(texts))
+    pairs = TruncatedSVD(32, random_state=0).fit_transform(
+        TfidfVectorizer(analyzer="char", ngram_range=(2, 3)).fit_transform(texts)
+    )
+    hashed = HashingVectorizer(n_features=16, norm="l2").transform(texts).toarray()
+    mixed = np.random.default_rng(0).permutation(len(ids))
+    np.savez(folder / "words.npz", features=words[mixed].astype(np.float32), ids=ids[mixed])
+    save_file({"features": torch.from_numpy(pairs.astype(np.float32))}, folder / "pairs.safetensors")
+    np.save(folder / "hashed.npy", hashed)
+    pd.DataFrame({"id": ids, "target": packages}).to_csv(folder / "targets.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    def call(*overrides):
+        kept = [] if any(one.startswith("dataset=") for one in overrides) else ["dataset=targets"]
+        GlobalHydra.instance().clear()
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        given = ["hub=files", *kept, "logger=none", *overrides, f"hydra.run.dir={out}", f"paths.cache={tmp_path}/cache"]
+        monkeypatch.setattr(sys, "argv", ["run.py", *given])
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        return out
+
+    return call
+
+
+def test_three_encoders_of_texts_are_ranked_from_the_command_line(run, saved, tmp_path):
+    table = tmp_path / "mine.csv"
+    accuracy = {"words": 0.9, "pairs": 0.8, "hashed": 0.5}
+    rows = [{"hub": "files", "dataset": "texts", "model": m, "protocol": "full"} for m in accuracy]
+    pd.DataFrame(rows).assign(metric="accuracy", accuracy=accuracy.values(), source="mine").to_csv(table, index=False)
+    truth = ["truth=published", f"truth.path={table}"]
+    out = run(f"hub.folder={saved}", "dataset.name=texts", "scorer=[disco,logme,linear_probe]", *truth)
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores.status) == {"ok"}
+    by_model = scores.query("scorer == 'linear_probe'").set_index("model").score
+    assert by_model["words"] > 0.8, "words in another order than the targets are matched by their ids"
+    assert by_model["words"] > by_model["hashed"] > 1 / 3
+    ranking = pd.read_csv(out / "ranking.csv")
+    assert set(ranking.n_models) == {3}
+    assert "360 samples scored" in (out / "report.html").read_text()
+
+
+def test_what_does_not_fit_is_said_and_the_others_are_ranked(run, saved, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for file in saved.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    np.save(folder / "short.npy", np.zeros((7, 3)))
+    np.savez(folder / "lacking.npz", features=np.zeros((2, 3)), ids=["t0", "x"])
+    np.savez(folder / "other.npz", vectors=np.zeros((360, 3)))
+    with pytest.raises(SystemExit, match="scores failed"):
+        run(f"hub.folder={folder}", "scorer=disco")
+    rows = pd.read_csv(next(tmp_path.glob("run*")) / "scores.csv").set_index("model")
+    assert "7 rows" in rows.reason["short"]
+    assert "360 targets" in rows.reason["short"]
+    assert "lacks 359 of the 360 samples" in rows.reason["lacking"]
+    assert "no array named features" in rows.reason["other"]
+    assert (rows.status == "ok").sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["dataset.column=label"], "no column 'label'; name one of id, target"),
+        (["dataset=digits"], "saved features go with saved targets"),
+        (["dataset.file=/nowhere/t.csv"], "/nowhere/t.csv"),
+    ],
+)
+def test_refusals(run, saved, overrides, says):
+    with pytest.raises(SystemExit) as stopped:
+        run(f"hub.folder={saved}", "scorer=disco", *overrides)
+    assert says in str(stopped.value)
