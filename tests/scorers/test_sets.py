@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 CONF = Path(__file__).parents[2] / "conf"
-SETS = ("all", "default", "detection", "paper")
+SETS = ("all", "default", "detection", "paper", "quick")
 
 
 def composed(choice):

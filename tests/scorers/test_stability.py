@@ -18,6 +18,7 @@ from modelrank.scorers.ncti import ncti
 from modelrank.scorers.nleep import nleep
 from modelrank.scorers.pca import pca
 from modelrank.scorers.reference import parameters
+from modelrank.scorers.sfda import sfda
 from modelrank.scorers.stability import FEWER, subscores, too_dear
 from modelrank.scorers.stable_rank import stable_rank
 from modelrank.scorers.transrate import transrate
@@ -159,7 +160,7 @@ def test_large_sets_take_smaller_subsets_of_the_same_spread():
 
 def test_a_warning_is_not_said_again_for_each_subset():
     data = images(30, d=20)
-    assert np.isfinite(values(hscore, data)).all()
+    assert np.isfinite(values(partial(sfda, shrinkage=0.9), data)).all()  # of 15 images in 20 dimensions each
 
 
 def test_too_few_resamples_are_refused():
