@@ -6,7 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 CONF = Path(__file__).parents[2] / "conf"
-SETS = ("all", "default", "detection", "paper", "quick")
+TABLES = ("all", "default", "detection", "paper")
+SETS = (*TABLES, "quick")  # quick is for stage=recommend, which shows no table of scorers
 
 
 def composed(choice):
@@ -21,10 +22,10 @@ def test_all_is_every_single_scorer():
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_holds_the_scorers_as_their_own_files_have_them(name):
     found = composed(name)
-    assert len(found) > 10
+    assert len(found) > (10 if name in TABLES else 1)
     assert found.logme == composed("logme").logme
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", TABLES)
 def test_trivial_rows_stand_in_every_table(name):
     assert {"static_order", "imagenet_accuracy", "parameters", "linear_probe", "knn"} <= set(composed(name))
