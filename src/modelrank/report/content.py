@@ -178,7 +178,7 @@ class Report:
 
     def score_interval(self) -> str:
         """Heading of the intervals of the scores."""
-        return f"{100 * self.context.get('level', 0.95):g} % interval"
+        return f"{100 * (self.context.get('level') or 0.95):g} % interval"  # None without stability
 
     def images(self) -> str:
         """Which images were scored, for a header line."""
