@@ -20,6 +20,7 @@ TINY = [
     "hub=offline_small",
     *(f"~models.{name}" for name in ("mobilenet_v2", "mobilenet_v2_b", "squeezenet1_1")),
     *(f"~models.efficientnet_lite{i}" for i in range(3)),
+    "protocol=finetune_short",
     "dataset=digits",
     "dataset.subsample={train: 40, val: 20, test: 20}",
     "truth=none",
