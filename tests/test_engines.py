@@ -46,7 +46,7 @@ def finished(*overrides: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.registry
+@pytest.mark.slow
 def test_joblib_cold_and_warm(tmp_path, cache):
     sweep = [
         "-m",

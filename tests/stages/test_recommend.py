@@ -87,6 +87,7 @@ def test_without_time_to_train_a_pick_is_named_all_the_same(run):
     assert not (out / "model").exists()
 
 
+@pytest.mark.slow
 def test_keep_best_leaves_the_measured_network(run):
     out = run("stage=finetune", "protocol=finetune_offline", "keep=best")
     rows = pd.read_csv(out / "truth.csv")

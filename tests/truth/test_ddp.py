@@ -26,6 +26,7 @@ def trained(folder: Path, processes: int) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_measure_as_one_does(tmp_path):
     (alone,) = trained(tmp_path / "one", 1)
     together = trained(tmp_path / "two", 2)
