@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 import modelrank
 from modelrank import api
@@ -18,10 +21,13 @@ LOGITS = RNG.normal(size=(60, 5))
 BOXES = RNG.uniform(size=(60, 4))
 
 
-def test_the_example_in_the_docstring():
+@pytest.mark.parametrize("shown", [api.score, modelrank.ModelSelector])
+def test_the_example_in_the_docstring(shown):
     runner = doctest.DocTestRunner(verbose=False)
-    for test in doctest.DocTestFinder().find(api.score, "score", globs={"modelrank": modelrank}):
-        assert runner.run(test).failed == 0
+    (test,) = (
+        test for test in doctest.DocTestFinder().find(shown, "x", globs={"modelrank": modelrank}) if test.examples
+    )
+    assert runner.run(test).failed == 0
 
 
 def test_importing_the_package_does_not_load_torch():
@@ -127,6 +133,66 @@ def test_ranking():
     assert ranking.best == "good"
     assert ranking.scorer == "disco"
     assert "NaN" in ranking.failed["broken"]
+
+
+def test_a_ranking_as_table_and_drawing():
+    broken = "<b>broken</b> $x_1$"
+    ranking = modelrank.rank(
+        {"noise": RNG.normal(size=(60, 8)), "good": FEATURES, broken: FEATURES * np.nan}, LABELS, "etran_lda"
+    )
+    frame = ranking.to_frame()
+    assert frame.model.tolist() == ["good", "noise", broken]
+    assert frame.index[:2].tolist() == [1, 2]
+    assert frame.index.isna().tolist() == [False, False, True]
+    assert frame.score[1] == ranking.scores["good"].value
+    assert "NaN" in frame.reason.iloc[2]
+    head, _, first, second, failed = repr(ranking).splitlines()
+    assert head == "2 models by etran_lda, best first"
+    assert "good" in first
+    assert "noise" in second
+    assert f"{broken}: features holds" in failed
+    page = ranking._repr_html_()
+    assert "&lt;b&gt;broken" in page
+    assert "<b>" not in page
+    axes = ranking.plot(axes=Figure().subplots())
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["noise", "good"]
+    axes.figure.canvas.draw()
+
+
+def test_a_score_as_table_and_drawing():
+    score = modelrank.score("disco", FEATURES, LABELS, groups=4)
+    frame = score.to_frame()
+    assert frame.loc["value", 1] == score.value
+    assert frame.loc["ratio"].dropna().tolist() == score.parts["ratio"].tolist()
+    assert frame.columns.tolist() == list(range(1, 9))
+    assert repr(score).startswith(f"score {score.value:.4g} in ")
+    assert len(repr(score).splitlines()) == 2 + 1 + len(score.parts)
+    axes = score.plot(axes=Figure().subplots())
+    assert [line.get_label() for line in axes.lines] == ["ratio", "task"]
+    assert axes.lines[0].get_ydata().tolist() == score.parts["ratio"].tolist()
+    assert len(score.plot("singular_values", axes=Figure().subplots()).lines) == 1
+    with pytest.raises(ModelRankError, match=r"no part 'groups' to draw; .*: ratio, singular_values, task"):
+        score.plot("groups")
+    with pytest.raises(ModelRankError, match="no part to draw"):
+        modelrank.score("knn", FEATURES, LABELS).plot()
+
+
+def test_a_selector_keeps_the_conventions_of_scikit_learn():
+    selector = modelrank.ModelSelector("disco", {"groups": 4})
+    assert selector.get_params() == {"scorer": "disco", "hyperparameters": {"groups": 4}}
+    assert clone(selector).get_params() == selector.get_params()
+    with pytest.raises(NotFittedError):
+        selector.transform({"a": FEATURES})
+    hub = {"noise": RNG.normal(size=(60, 8)), "good": FEATURES}
+    assert selector.fit(hub, LABELS) is selector
+    assert selector.ranking_.scores["good"].value == modelrank.score("disco", FEATURES, LABELS, groups=4).value
+    assert selector.transform(hub) is FEATURES
+    assert (
+        selector.set_params(scorer="leep", hyperparameters=None).fit(hub, LABELS, logits={"noise": LOGITS}).best_
+        == "noise"
+    )
+    with pytest.raises(ModelRankError, match="no features of noise"):
+        selector.transform({"good": FEATURES})
 
 
 def test_ranking_by_a_scorer_of_the_whole_hub():

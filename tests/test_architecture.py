@@ -29,6 +29,7 @@ ROOMS = {
     "report": {"types", "ranking"},
     "targets": {"types"},
     "api": {"types", "targets", "features", "scorers", "ranking", "build"},
+    "selector": {"types", "api"},
     "build": {"types", "ranks", "hub", "data", "tracking", "recommend"},
     "stages": {
         "types",
@@ -49,7 +50,7 @@ ROOMS = {
         "build",
         "tracking",
     },
-    "__init__": {"types", "api", "recommend"},
+    "__init__": {"types", "api", "selector", "recommend"},
 }
 ONLY_IN = {
     "pytorch_lightning": {"features", "truth", "data", "pretrain"},

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from modelrank.api import score as score
     from modelrank.recommend.winner import FineTuned as FineTuned
     from modelrank.recommend.winner import load as load
+    from modelrank.selector import ModelSelector as ModelSelector
     from modelrank.types import MissingAsset as MissingAsset
     from modelrank.types import ModelRankError as ModelRankError
     from modelrank.types import Ranking as Ranking
@@ -20,6 +21,7 @@ __all__ = [
     "FineTuned",
     "MissingAsset",
     "ModelRankError",
+    "ModelSelector",
     "Ranking",
     "Score",
     "ScorerNotApplicable",
@@ -27,7 +29,13 @@ __all__ = [
     "rank",
     "score",
 ]
-HOMES = {"rank": "api", "score": "api", "FineTuned": "recommend.winner", "load": "recommend.winner"}  # others: types
+HOMES = {  # others: types
+    "rank": "api",
+    "score": "api",
+    "ModelSelector": "selector",
+    "FineTuned": "recommend.winner",
+    "load": "recommend.winner",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # `--help` and misspelt overrides must answer before torch is imported
     import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
     from torch import Tensor
 
 Task = Literal["classification", "multilabel", "regression", "detection"]
@@ -91,7 +93,7 @@ class FeatureSet:
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """The value of one scorer for one model (higher is better), its named parts, and the seconds it took.
 
@@ -102,6 +104,45 @@ class Score:
     value: float
     parts: Mapping[str, float | np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for `value` and one for each part, with as many columns (1, 2, ...) as the longest part has numbers."""
+        import numpy as np
+        import pandas as pd
+
+        parts = {name: pd.Series(np.ravel(part)) for name, part in {"value": self.value, **self.parts}.items()}
+        frame = pd.DataFrame(parts).T
+        return frame.set_axis(frame.columns + 1, axis="columns")
+
+    def plot(self, *parts: str, axes: Axes | None = None) -> Axes:
+        """Draw parts with several numbers, a line each; by default the profile of a spectral score, `ratio` and `task`
+        (a number a group, leading first), else all such parts. ModelRankError where there are none of these names."""
+        import numpy as np
+
+        profiles = {name: part for name, part in self.parts.items() if np.size(part) > 1}
+        chosen = parts or [name for name in ("ratio", "task") if name in profiles] or list(profiles)
+        unknown = [name for name in chosen if name not in profiles]
+        if unknown or not chosen:
+            what = f"part {unknown[0]!r}" if unknown else "part"
+            drawn = ", ".join(profiles) or "none"
+            raise ModelRankError(f"this score has no {what} to draw; parts with several numbers: {drawn}")
+        axes = _axes(axes)
+        for name in chosen:
+            values = np.ravel(profiles[name])
+            axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
+        axes.set_xlabel("group" if {*chosen} <= {"ratio", "task"} else "number")
+        axes.locator_params(axis="x", integer=True)
+        axes.legend(frameon=False)
+        return axes
+
+    def __repr__(self) -> str:
+        return f"{self._head()}\n{_text(self.to_frame())}" if self.parts else self._head()
+
+    def _repr_html_(self) -> str:
+        return _html(self._head(), self.to_frame())
+
+    def _head(self) -> str:
+        return f"score {self.value:.4g} in {self.seconds:.2g} s"
 
 
 @dataclass(frozen=True)
@@ -128,7 +169,7 @@ class Truth:
         return f"{usual} ({others})" if others else str(usual)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranking:
     """Models in order, best first, by one scorer."""
 
@@ -139,3 +180,69 @@ class Ranking:
     @property
     def best(self) -> str:
         return next(iter(self.scores))
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a model, best first and those without a score last: model, score, the parts that are one number,
+        seconds, reason (why there is no score); indexed by rank, which is missing without a score."""
+        import numpy as np
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = [
+            {"model": model, "score": score.value}
+            | {name: float(part) for name, part in score.parts.items() if np.ndim(part) == 0}
+            | {"seconds": score.seconds, "reason": ""}
+            for model, score in self.scores.items()
+        ]
+        rows += [{"model": model, "reason": reason} for model, reason in self.failed.items()]
+        rank = pd.Index([*range(1, len(self.scores) + 1), *[pd.NA] * len(self.failed)], dtype="Int64", name="rank")
+        return pd.DataFrame(rows, index=rank)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the scores as points, the best model on top."""
+        names = [*self.scores][::-1]
+        axes = _axes(axes)
+        axes.plot([self.scores[name].value for name in names], range(len(names)), "o")
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_xlabel(self.scorer, parse_math=False)
+        axes.grid(axis="x", alpha=0.3)
+        return axes
+
+    def __repr__(self) -> str:
+        reasons = [f"not scored: {model}: {reason}" for model, reason in self.failed.items()]
+        return "\n".join([self._head(), _text(self._shown()), *reasons])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        reasons = [f"<p>not scored: {escape(model)}: {escape(reason)}</p>" for model, reason in self.failed.items()]
+        return _html(self._head(), self._shown()) + "".join(reasons)
+
+    def _head(self) -> str:
+        return f"{len(self.scores)} {'model' if len(self.scores) == 1 else 'models'} by {self.scorer}, best first"
+
+    def _shown(self) -> pd.DataFrame:
+        """The frame without reasons and without parts that all models share (the settings of the scorer)."""
+        frame = self.to_frame().iloc[: len(self.scores)].drop(columns="reason")
+        same = [name for name in frame.columns[2:-1] if frame[name].nunique(dropna=False) == 1]
+        return frame.drop(columns=same)
+
+
+def _axes(given: Axes | None) -> Axes:
+    """Those given, else of a new figure, which a notebook shows by itself."""
+    if given is not None:
+        return given
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1]
+
+
+def _text(frame: pd.DataFrame) -> str:
+    return frame.to_string(float_format="{:.4g}".format, na_rep="", max_cols=12, index_names=False)
+
+
+def _html(head: str, frame: pd.DataFrame) -> str:
+    from html import escape
+
+    table = frame.to_html(float_format="{:.4g}".format, na_rep="", max_cols=12, index_names=False, border=0)
+    return f"<p>{escape(head)}</p>{table}"
