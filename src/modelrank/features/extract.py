@@ -6,10 +6,7 @@ Torch is imported when features are read, Lightning only when a model has to run
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +140,7 @@ def _forward(
     from modelrank.data.loader import loader
     from modelrank.features.boxes import over_boxes
     from modelrank.features.extraction import FeatureWriter, over_images
+    from modelrank.trainers import SILENT, quiet
 
     network = model.load(cache)
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
@@ -159,17 +157,14 @@ def _forward(
         workers=workers,
         collate_fn=plan.collate,
     )
-    with _quiet():
+    with quiet():
         # One device and float32 whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
         runner = trainer(
             callbacks=[writer],
             devices=1,
             strategy="auto",
             precision="32-true",
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,  # the writer has one, in rows
+            **SILENT,
         )
         runner.predict(plan.task, batches, return_predictions=False)
     if writer.missing:
@@ -196,18 +191,3 @@ def _forward(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Lightning says about every trainer: devices found, advice on workers, and its own use of torch."""
-    chatter = logging.getLogger("pytorch_lightning")
-    level = chatter.level
-    chatter.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers")
-            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
-            yield
-    finally:
-        chatter.setLevel(level)

@@ -11,19 +11,16 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor, nn
 
 from modelrank.data.images import ImageSplit, TransformedImages
 from modelrank.features.store import FeatureStore
 from modelrank.hub.penultimate import FeatureExtractor
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.progress import Progress
 from modelrank.types import ModelRankError
 
 PART_SECONDS = 30.0  # at most this much work is lost when the process is killed
-QUIET_SECONDS = 2.0  # shorter work shows no progress bar
 
 
 @dataclass(frozen=True)
@@ -81,9 +78,6 @@ class FeatureWriter(BasePredictionWriter):
         self.done = torch.zeros(count, dtype=torch.bool)
         self.unsaved = torch.zeros(count, dtype=torch.bool)
         self.seconds = 0.0
-        columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-        columns += [ImagesPerSecond(), TimeRemainingColumn()]
-        self.progress = Progress(*columns, console=Console(stderr=True))
         for part in store.parts(key):
             rows = part.tensors.pop("index")
             self._put(rows, part.tensors)
@@ -94,8 +88,8 @@ class FeatureWriter(BasePredictionWriter):
         return (~self.done).nonzero().flatten().tolist()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.started = self.part_started = time.perf_counter()
-        self.bar = self.progress.add_task(self.name, total=len(self.done), completed=int(self.done.sum()))
+        self.part_started = time.perf_counter()
+        self.progress = Progress(self.name, len(self.done), "rows", done=int(self.done.sum()))
 
     def write_on_batch_end(
         self,
@@ -112,25 +106,19 @@ class FeatureWriter(BasePredictionWriter):
         values = {"features": features} | ({} if logits is None else {"logits": logits})
         self._put(rows, {name: self._checked(name, value, rows) for name, value in values.items()})
         self.unsaved[rows] = True
-        self.progress.advance(self.bar, len(rows))
-        now = time.perf_counter()
-        if now - self.started > QUIET_SECONDS:
-            self.progress.start()  # does nothing when it runs already
-        if now - self.part_started > PART_SECONDS and not self.done.all():  # when all is done the file follows
+        self.progress.update(len(rows))
+        late = time.perf_counter() - self.part_started > PART_SECONDS
+        if late and not self.done.all():  # when all is done the file follows
             self._save_part()
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop_bar()
+        self.progress.close()
         self.seconds += time.perf_counter() - self.part_started
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._stop_bar()
+        self.progress.close()
         if isinstance(exception, KeyboardInterrupt) and self.unsaved.any() and not self.done.all():
             self._save_part()
-
-    def _stop_bar(self) -> None:
-        if self.progress.live.is_started:  # else rich prints an empty line
-            self.progress.stop()
 
     def _put(self, rows: Tensor, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
@@ -159,9 +147,3 @@ class FeatureWriter(BasePredictionWriter):
         self.seconds += now - self.part_started
         self.unsaved[:] = False
         self.part_started = now
-
-
-class ImagesPerSecond(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.0f} images/s")

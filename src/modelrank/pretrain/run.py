@@ -22,8 +22,7 @@ from modelrank.keys import digest, key
 from modelrank.pretrain.curve import Curve, Snapshots, save_weights
 from modelrank.pretrain.objectives import Objective
 from modelrank.pretrain.task import Pretraining
-from modelrank.truth.progress import StepProgress
-from modelrank.truth.quiet import quiet
+from modelrank.trainers import SILENT, StepProgress, quiet
 from modelrank.types import ModelRankError
 
 
@@ -88,10 +87,7 @@ class Recipe:
                 max_steps=self.steps,
                 max_epochs=-1,
                 callbacks=[curve, Snapshots(folder, self.name, self.snapshots), saving, progress],
-                enable_checkpointing=True,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                logger=False,
+                **(SILENT | {"enable_checkpointing": True}),
             )
             last = folder / "last.ckpt"
             fitting.fit(task, ckpt_path=last if last.exists() else None, weights_only=True)

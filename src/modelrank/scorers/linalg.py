@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
+from modelrank.progress import Progress
 from modelrank.types import FeatureSet
 
 T = TypeVar("T")
@@ -65,16 +65,15 @@ def chunks(
     """Rows of `x` in order as (slice, rows in `dtype`, its compute dtype by default), about `elements` at a time.
 
     elements: 4 CHUNK_ELEMENTS where nothing is said: larger arrays go back to the system each time that they are
-    freed, and getting them anew costs more than a pass. A pass over a file shows its progress after two seconds.
+    freed, and getting them anew costs more than a pass. A pass over a file shows its progress.
     """
     rows = max(1, (elements or 4 * CHUNK_ELEMENTS) // x.shape[1])
-    options = {"desc": "reading features", "unit": "row", "delay": 2, "leave": False}
-    with nullcontext() if isinstance(x, Tensor) else tqdm(total=len(x), **options) as bar:
+    with nullcontext() if isinstance(x, Tensor) else Progress("reading features", len(x), "rows") as shown:
         for start in range(0, len(x), rows):
             part = slice(start, min(start + rows, len(x)))
             yield part, x[part].to(dtype or compute_dtype(x))
-            if bar is not None:
-                bar.update(part.stop - part.start)
+            if shown is not None:
+                shown.update(part.stop - part.start)
 
 
 def class_counts(data: FeatureSet) -> Int64[Tensor, " C"]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
+from modelrank.progress import Progress
 from modelrank.ranking.order import rank
 from modelrank.scorers.contract import facts_of
 from modelrank.scorers.stability import Subscores
@@ -73,7 +73,7 @@ def score_hub(
     draws: dict[str, dict[str, Subscores]] = {name: {} for name in scorers}
     store = ScoreStore(Path(cfg.paths.cache) / "scores")
     rows: list[dict[str, Any]] = []
-    bar = tqdm(total=len(models) * len(scorers), desc="scoring", unit="score", leave=False, delay=2)
+    bar = Progress("scoring", len(models) * len(scorers), "scores")
     stopped: BaseException | None = None
     try:
         for model, features in feature_sets(cfg, models, images):

@@ -22,20 +22,13 @@ from torch.utils.data import DataLoader
 
 from modelrank.data.module import ImageDataModule, seed_of_step
 from modelrank.ranks import wait_for_all
+from modelrank.trainers import SILENT, StepProgress, quiet
 from modelrank.truth.grid import remembered
-from modelrank.truth.progress import StepProgress
 from modelrank.truth.protocol import MakeTrainer
-from modelrank.truth.quiet import quiet
 from modelrank.truth.task import TransferTask
 from modelrank.types import ModelRankError
 
-SILENT = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "use_distributed_sampler": False,  # the loaders give each rank its share by themselves: see `ImageDataModule`
-}
+SETTINGS = SILENT | {"use_distributed_sampler": False}  # the loaders give each rank its share: see `ImageDataModule`
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ class Arm:
                 limit_val_batches=0,
                 callbacks=[StepProgress(self.title, module.batch_size), watch],
                 precision=self.precision,
-                **SILENT,
+                **SETTINGS,
             )
             watch.begin()
             if module.steps:
@@ -137,7 +130,7 @@ class Arm:
             task, module = self.prepare()
             task.restore(self._kept())
             watch = _Watch(module, (), self)
-            measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SILENT)
+            measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
             watch.begin()
             values = dict(measuring.test(task, datamodule=module, verbose=False)[0])
             if task.seen != (expected := len(module.data.splits["test"])):

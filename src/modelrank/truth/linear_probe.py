@@ -18,10 +18,10 @@ from modelrank.data.images import ImageData
 from modelrank.data.loader import loader
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import FeatureExtractor
+from modelrank.trainers import SILENT, quiet
 from modelrank.truth.grid import Point, every, label, remembered
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
-from modelrank.truth.quiet import quiet
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "classification": functional.cross_entropy,
@@ -71,7 +71,7 @@ class LinearProbe:
                 "num_nodes": 1,
                 "strategy": "auto",
             }  # shards of a test set would have to be put together
-            extractor = trainer(logger=False, enable_checkpointing=False, enable_model_summary=False, **single)
+            extractor = trainer(**single, **SILENT)
             loaders = [
                 loader(data.splits[name].with_transform(transform), batch_size=self.batch_size, workers=self.workers)
                 for name in ("train", "val", "test")

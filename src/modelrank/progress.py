@@ -1,0 +1,77 @@
+"""How far long work is, on the error stream: a bar on a terminal, elsewhere a plain line every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Self, TypeVar
+
+Item = TypeVar("Item")
+
+QUIET = 2.0  # seconds without a bar: shorter work shows nothing
+EVERY = 5.0  # seconds between two lines at the least; in long work a tenth of the time that has passed
+
+
+class Progress:
+    """Counts what is done of `total` (None: unknown); to be used by `with`, or closed.
+
+    done: of an earlier run, no part of the rate. scaled: large counts in thousands and millions (bytes).
+    """
+
+    def __init__(
+        self, title: str, total: int | None = None, unit: str = "", *, done: int = 0, scaled: bool = False
+    ) -> None:
+        from tqdm import tqdm
+
+        self.title, self.total, self.unit, self.scaled = title, total, unit, scaled
+        self.done = self.before = done
+        self.began = time.monotonic()
+        self.next_line = self.began + EVERY
+        self.bar = None
+        if sys.stderr.isatty():
+            form = {"unit": f" {unit}", "unit_scale": scaled, "dynamic_ncols": True}
+            self.bar = tqdm(desc=title, total=total, initial=done, delay=QUIET, leave=False, **form)
+
+    def update(self, more: int = 1) -> None:
+        self.done += more
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.update(more)
+        elif now >= self.next_line:
+            self.next_line = now + max(EVERY, (now - self.began) / 10)
+            print(self._line(now - self.began), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _line(self, seconds: float) -> str:
+        of = "" if self.total is None else f" of {self._number(self.total)}"
+        rate = (self.done - self.before) / seconds
+        line = f"{self.title}: {self._number(self.done)}{of} {self.unit}, {self._number(rate)}/s"
+        if self.total is None or not rate:
+            return line
+        minutes, left = divmod(round((self.total - self.done) / rate), 60)
+        return f"{line}, {minutes} min {left} s left" if minutes else f"{line}, {left} s left"
+
+    def _number(self, value: float) -> str:
+        if self.scaled:
+            from tqdm import tqdm
+
+            return tqdm.format_sizeof(value)
+        return f"{value:.0f}" if value == round(value) or value >= 10 else f"{value:.2g}"
+
+
+def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "") -> Iterator[Item]:
+    """The items, one after the other, counted as they are asked for."""
+    with Progress(title, total, unit) as shown:
+        for item in items:
+            yield item
+            shown.update()

@@ -1,0 +1,67 @@
+"""What the Lightning trainers of the project share: they say nothing that the user cannot act on, and count images."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+
+from modelrank.progress import Progress
+
+SILENT = {  # settings
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's notes on devices and on reached step counts, and its advice on workers and checkpoints."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            r".*does not have many workers.*",
+            r".*LeafSpec.*",  # Lightning 2.6 with torch 2.12
+            r"Checkpoint directory .* exists and is not empty",
+            r"You're resuming from a checkpoint that ended before the epoch ended.*",
+            r"You defined a `validation_step` but have no `val_dataloader`.*",  # val is measured by truth.arm
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+class StepProgress(pl.Callback):
+    """The images that one training run has learnt from; `title` says which run, batch_size is that of all ranks."""
+
+    def __init__(self, title: str, batch_size: int) -> None:
+        self.title, self.batch_size = title, batch_size
+        self.shown: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            total, done = trainer.max_steps * self.batch_size, trainer.global_step * self.batch_size
+            self.shown = Progress(self.title, total, "images", done=done)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.shown is not None:
+            self.shown.update(self.batch_size)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.shown is not None:
+            self.shown.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)  # give the terminal its line back
