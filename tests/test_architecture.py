@@ -25,7 +25,6 @@ ROOMS = {
     "features": {"types", "progress", "trainers", "keys", "provenance", "packages", "hub", "data"},
     "truth": {"types", "trainers", "keys", "provenance", "ranks", "hub", "data", "features", "ranking", "scorers"},
     "recommend": {"types", "keys", "provenance", "hub", "data", "truth", "memory"},
-    "pretrain": {"types", "keys", "trainers", "hub", "data", "scorers"},
     "memory": {"types"},
     "replay": {"types", "ranking", "memory"},
     "report": {"types", "ranking"},
@@ -45,7 +44,6 @@ ROOMS = {
         "progress",
         "features",
         "truth",
-        "pretrain",
         "memory",
         "recommend",
         "replay",
@@ -56,9 +54,8 @@ ROOMS = {
     "__init__": {"types", "api", "selector", "recommend"},
 }
 ONLY_IN = {
-    "pytorch_lightning": {"trainers", "features", "truth", "data", "pretrain"},
+    "pytorch_lightning": {"trainers", "features", "truth", "data"},
     "tqdm": {"progress"},
-    "lightly": {"pretrain"},
     "wandb": {"tracking"},
     "hydra": {"build", "sweep", "stages"},
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.pretraining.run import Recipe
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -15,7 +16,6 @@ from omegaconf import OmegaConf
 
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.keys import key, plain, short
-from modelrank.pretrain.run import Recipe
 from modelrank.truth.ledger import protocol_id
 from modelrank.types import ModelRankError
 

@@ -87,7 +87,7 @@ def encoder(cfg: DictConfig) -> Callable[[], Any]:
 
 
 def objective(cfg: DictConfig) -> Callable[..., Any]:
-    """What the network of `stage=pretrain` is to learn: a class of `modelrank.pretrain.objectives`, settings bound."""
+    """What the network of `stage=pretrain` is to learn: a class of experiments/pretraining, settings bound."""
     return instantiate(cfg.objective)
 
 

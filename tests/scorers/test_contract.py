@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from modelrank import build
 from modelrank.scorers.contract import facts_of, subset
-from modelrank.scorers.stability import subscores
+from modelrank.scorers.subsets import subscores
 from modelrank.types import FeatureSet, ScorerNotApplicable
 
 CONF = Path(__file__).parents[2] / "conf" / "scorer"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modelrank.scorers.disco import disco
-from modelrank.scorers.stability import Subscores, subscores
+from modelrank.scorers.subsets import Subscores, subscores
 from modelrank.stages import score_store
 from modelrank.stages.score_store import Scored, ScoreStore
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable

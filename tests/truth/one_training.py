@@ -17,8 +17,8 @@ from torchvision.transforms.v2.functional import to_dtype, to_image
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.data.module import ImageDataModule
 from modelrank.truth.arm import Arm
-from modelrank.truth.classification import Classification
 from modelrank.truth.metrics import METRICS
+from modelrank.truth.tasks import Classification
 
 
 def scaled(image):

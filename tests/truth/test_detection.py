@@ -11,13 +11,13 @@ from torch import nn
 
 from modelrank.data.boxes import object_array
 from modelrank.data.images import ImageData, ImageSplit
-from modelrank.hub.detection import NewHead
+from modelrank.hub.detector import NewHead
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
-from modelrank.truth import scenes
+from modelrank.truth import found_boxes
 from modelrank.truth.detection import Detection, DetectorFineTuning
+from modelrank.truth.frozen import LinearProbe
 from modelrank.truth.ledger import Asked, protocol_id
-from modelrank.truth.linear_probe import LinearProbe
 from modelrank.truth.measure import cell_folder, measure
 from modelrank.truth.metrics import METRICS
 from modelrank.types import Boxes, ModelRankError
@@ -86,18 +86,18 @@ def test_map_is_measured_on_val_and_test_and_found_boxes_are_kept(tmp_path, rect
     assert measure(model, rectangles, protocol, trainer=None, cache=tmp_path) == row
 
     folder = cell_folder(model, rectangles, protocol, cache=tmp_path, seed=0)
-    kept = scenes.kept(folder)
-    scenes.append(tmp_path / "measured.csv", row, kept)
-    scenes.append(tmp_path / "measured.csv", row, kept)  # measured again: replaced
+    kept = found_boxes.kept(folder)
+    found_boxes.append(tmp_path / "measured.csv", row, kept)
+    found_boxes.append(tmp_path / "measured.csv", row, kept)  # measured again: replaced
     assert len(pd.read_csv(tmp_path / "found.csv")) == len(kept)
     asked = Asked.of([model], rectangles, protocol)
-    found = scenes.found([tmp_path / "measured.csv"], asked, rectangles.classes)["small"]
+    found = found_boxes.found([tmp_path / "measured.csv"], asked, rectangles.classes)["small"]
     marked, own = rectangles.splits["test"].targets[1], found["test/1"]
     assert own.scores.max() == own.scores[0]
     assert own.scores.min() >= own.scores[0] / 3
     np.testing.assert_allclose(own.corners[0], marked.corners[0], atol=8)  # in pixels of the 64 px image
     others = Asked.of([model], replace(rectangles, fingerprint="0" * 64), protocol)
-    assert scenes.found([tmp_path / "measured.csv"], others, rectangles.classes) == {}
+    assert found_boxes.found([tmp_path / "measured.csv"], others, rectangles.classes) == {}
 
 
 def test_a_grid_is_chosen_from_on_val_and_retrained(tmp_path, rectangles, model, trainer, protocol):
@@ -122,22 +122,22 @@ def test_found_boxes_of_an_earlier_measurement_go_and_names_stay_text(tmp_path, 
     row = {"dataset": data.name, "model": "small", "protocol": "tiny", "seed": 0}
     row |= {"model_id": "m", "data_id": "d", "protocol_id": "p"}
     table, place = tmp_path / "measured.csv", {"left": 1.5, "top": 2, "right": 9, "bottom": 9}
-    scenes.append(table, row, [{"image": "test/0", "class": "NA", "score": 0.5, **place}])
-    found = scenes.found([table], asked, data.classes)["small"]["test/0"]
+    found_boxes.append(table, row, [{"image": "test/0", "class": "NA", "score": 0.5, **place}])
+    found = found_boxes.found([table], asked, data.classes)["small"]["test/0"]
     assert (found.labels.tolist(), found.scores.tolist(), found.corners[0, 0]) == ([1], [0.5], 1.5)
-    scenes.append(table, row, [])
-    assert scenes.found([table], asked, data.classes) == {"small": {}}
-    assert scenes.found([table], replace(asked, models={"small": "other weights"}), data.classes) == {}
-    assert scenes.found([table], replace(asked, data_id="other images"), data.classes) == {}
-    assert scenes.found([table], replace(asked, protocol_id="other steps"), data.classes) == {}
-    scenes.append(tmp_path / "other" / "measured.csv", row, None)  # no detection
+    found_boxes.append(table, row, [])
+    assert found_boxes.found([table], asked, data.classes) == {"small": {}}
+    assert found_boxes.found([table], replace(asked, models={"small": "other weights"}), data.classes) == {}
+    assert found_boxes.found([table], replace(asked, data_id="other images"), data.classes) == {}
+    assert found_boxes.found([table], replace(asked, protocol_id="other steps"), data.classes) == {}
+    found_boxes.append(tmp_path / "other" / "measured.csv", row, None)  # no detection
     assert not (tmp_path / "other").exists()
 
 
 def test_boxes_of_some_of_the_images_are_kept_where_processes_share_them(tmp_path, rectangles):
     one = {"boxes": torch.tensor([[1.0, 2, 20, 20]]), "scores": torch.tensor([0.5]), "labels": torch.tensor([1])}
-    scenes.keep({0: one, 2: one, 11: one}, rectangles, 64, tmp_path)
-    assert [box["image"] for box in scenes.kept(tmp_path)] == ["test/0", "test/2", "test/11"]
+    found_boxes.keep({0: one, 2: one, 11: one}, rectangles, 64, tmp_path)
+    assert [box["image"] for box in found_boxes.kept(tmp_path)] == ["test/0", "test/2", "test/11"]
 
 
 def test_training_mirrors_only_where_a_mirrored_object_is_the_same(rectangles, model, protocol):

@@ -17,7 +17,7 @@ from modelrank.truth.finetune import has_depthwise, held_in_memory
 from modelrank.truth.grid import Racing
 from modelrank.truth.ledger import Asked, data_id, measured, model_id, protocol_id
 from modelrank.truth.measure import cell_folder, measure, record
-from modelrank.truth.task import TransferTask
+from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError, NotMeasured
 
 

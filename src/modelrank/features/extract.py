@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modelrank.data.images import ImageData, ImageSplit
-    from modelrank.features.boxes import BoxPooling
+    from modelrank.features.box_pooling import BoxPooling
     from modelrank.hub.model import PretrainedModel
     from modelrank.hub.preprocessing import Preprocessing
 
@@ -44,7 +44,7 @@ def extract(
     """Penultimate features (N x D) and source logits (N x S or None) of the scored splits, in their order.
 
     Detection: one row a box, in the order of `data.scored_boxes()`, its features pooled over it as `boxes` says
-    (arguments of `features.boxes.BoxPooling`); no logits, since no classifier sees a box alone.
+    (arguments of `features.box_pooling.BoxPooling`); no logits, since no classifier sees a box alone.
 
     Deterministic: evaluation transform, float32 arithmetic on one device, stored as `dtype`. Of several processes that
     ask for the same features one works and the others wait. A killed extraction goes on where it stopped, with the
@@ -108,7 +108,7 @@ def extract(
 
 
 def _pooling(boxes: Mapping[str, Any] | None) -> BoxPooling:
-    from modelrank.features.boxes import BoxPooling
+    from modelrank.features.box_pooling import BoxPooling
 
     if boxes is None:
         raise ModelRankError("extraction.boxes is empty, but detection needs it: layer, grid and reduce")
@@ -138,7 +138,7 @@ def _forward(
     from torch.utils.data import Subset
 
     from modelrank.data.loader import loader
-    from modelrank.features.boxes import over_boxes
+    from modelrank.features.box_pooling import over_boxes
     from modelrank.features.extraction import FeatureWriter, over_images
     from modelrank.trainers import SILENT, quiet
 

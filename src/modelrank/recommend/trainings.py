@@ -17,7 +17,7 @@ from modelrank.recommend.contestant import Found, Rules
 from modelrank.truth.arm import Arm
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.protocol import MakeTrainer, check_task
-from modelrank.truth.task import TransferTask
+from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError
 
 

@@ -24,7 +24,7 @@ from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
-from modelrank.truth import scenes
+from modelrank.truth import found_boxes
 from modelrank.truth.ledger import Asked
 from modelrank.types import Boxes, NotMeasured, Truth
 
@@ -132,7 +132,7 @@ def _scenes(cfg: DictConfig, images: ImageData, asked: Asked, hub: ScoredHub, tr
     main = hub.main
     if images.task != "detection" or truth is None or main is None or "paths" not in cfg.truth:
         return []
-    found = scenes.found(list(cfg.truth.paths), asked, images.classes)
+    found = found_boxes.found(list(cfg.truth.paths), asked, images.classes)
     measured = sorted((model for model in main.scores if model in truth.accuracy), key=truth.accuracy.__getitem__)
     if not measured:
         return []
@@ -143,7 +143,7 @@ def _scenes(cfg: DictConfig, images: ImageData, asked: Asked, hub: ScoredHub, tr
         return []
     test = images.splits["test"]
     pictures = []
-    for index, name in enumerate(test.ids[: scenes.IMAGES]):
+    for index, name in enumerate(test.ids[: found_boxes.IMAGES]):
         image, marked = test[index]
         own = {f"{model} ({title})": found[model].get(name, NOTHING) for model, title in titles.items()}
         pictures.append(Scene(name, np.asarray(image), marked, own, images.classes))

@@ -20,9 +20,9 @@ from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.progress import Progress
 from modelrank.ranking.order import rank
+from modelrank.ranking.stability import Stability, stability
 from modelrank.scorers.contract import facts_of
-from modelrank.scorers.stability import Subscores
-from modelrank.stages import stability
+from modelrank.scorers.subsets import Subscores, subscores, too_dear
 from modelrank.stages.check import opened
 from modelrank.stages.extract import feature_sets
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
@@ -94,7 +94,7 @@ def score_hub(
         stopped = stop
     bar.close()
     rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
-    stable = {name: stability.judge(cfg, scorers[name], rankings[name], draws[name]) for name in scorers if draws[name]}
+    stable = {name: _judged(cfg, scorers[name], rankings[name], draws[name]) for name in scorers if draws[name]}
     for row in rows:
         row["score"] = rankings[row["scorer"]].scores[row["model"]].value if row["status"] == "ok" else None
         interval = stable[row["scorer"]].interval(row["model"]) if row["scorer"] in stable else (None, None)
@@ -125,7 +125,7 @@ def _scored(
         with warnings.catch_warnings(record=True) as said:
             warnings.filterwarnings("always", category=UserWarning)
             outcome = _outcome(scorer, features)
-        drawn = stability.draw(cfg, model, scorer, features, main=main) if isinstance(outcome, Score) else ""
+        drawn = _drawn(cfg, model, scorer, features, main=main) if isinstance(outcome, Score) else ""
         return Scored(outcome, "; ".join(str(one.message) for one in said), drawn)
 
     if not features.key or not scorer.func.__module__.startswith("modelrank.scorers."):
@@ -134,6 +134,37 @@ def _scored(
     content = {"features": features.key, "task": features.task, "facts": facts, "scorer": scorer}
     content |= {"main": main, "stability": OmegaConf.to_container(cfg.stability) if cfg.stability else None}
     return store.remembered(content, compute)
+
+
+def _drawn(
+    cfg: DictConfig, model: str, scorer: Callable[..., Score], features: FeatureSet, *, main: bool
+) -> Subscores | str:
+    """Scores of subsets of the images, for the main scorer (it orders the models) and for those that have them for
+    little; for the others the reason why not, which goes into scores.csv.
+    """
+    if cfg.stability is None:
+        return "stability=null"
+    reason = too_dear(scorer)
+    if reason and (not main or not facts_of(scorer).needs & {"features", "targets", "logits"}):
+        return reason
+    try:
+        return subscores(scorer, features, resamples=cfg.stability.resamples, seed=cfg.stability.seed)
+    except (ScorerNotApplicable, ValueError) as reason:  # half of the images can be too few where all are enough
+        log.info("%s: no interval of the score (%s)", model, reason)
+        return f"on half of the images: {reason}"
+
+
+def _judged(cfg: DictConfig, scorer: Any, ranking: Ranking, draws: Mapping[str, Subscores]) -> Stability:
+    """Over the models that have draws; a value that depends on the whole hub is formed anew on each subset."""
+    combine = scorer.func.facts.combine or (lambda scores: {model: score.value for model, score in scores.items()})
+    subsets = zip(*(drawn.scores for drawn in draws.values()), strict=True)
+    values = [combine(dict(zip(draws, scores, strict=True))) for scores in subsets]
+    return stability(
+        {model: ranking.scores[model].value for model in draws},
+        {model: [value[model] for value in values] for model in draws},
+        factor=next(iter(draws.values())).factor,
+        level=cfg.stability.level,
+    )
 
 
 def _scores(outcomes: Mapping[str, Score | Exception]) -> dict[str, Score]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from modelrank.keys import key
 from modelrank.provenance import versions
-from modelrank.scorers.stability import Subscores
+from modelrank.scorers.subsets import Subscores
 from modelrank.types import Score, ScorerNotApplicable
 
 SCORERS = Path(__file__).parents[1] / "scorers"

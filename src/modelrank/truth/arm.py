@@ -25,7 +25,7 @@ from modelrank.ranks import wait_for_all
 from modelrank.trainers import SILENT, StepProgress, quiet
 from modelrank.truth.grid import remembered
 from modelrank.truth.protocol import MakeTrainer
-from modelrank.truth.task import TransferTask
+from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError
 
 SETTINGS = SILENT | {"use_distributed_sampler": False}  # the loaders give each rank its share: see `ImageDataModule`

@@ -15,13 +15,13 @@ from torchmetrics import Metric
 
 from modelrank.data import boxes
 from modelrank.data.images import ImageData, ImageSplit, Transform
-from modelrank.hub.detection import NewHead, detector, found, losses
+from modelrank.hub.detector import NewHead, detector, found, losses
 from modelrank.hub.preprocessing import Preprocessing
-from modelrank.truth import scenes
+from modelrank.truth import found_boxes
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
 from modelrank.truth.metrics import METRICS
-from modelrank.truth.task import TransferTask
+from modelrank.truth.tasks import TransferTask
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]], Tensor]
 
@@ -131,7 +131,7 @@ class Detection(TransferTask):
 
     def after_test(self, data: ImageData, folder: Path) -> None:
         if self.trainer.is_global_zero:
-            scenes.keep(self.boxes_found, data, self.size, folder)
+            found_boxes.keep(self.boxes_found, data, self.size, folder)
 
     def _stacked(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images)).contiguous(memory_format=torch.channels_last)

@@ -21,12 +21,10 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import replace_head
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.truth.arm import Arm
-from modelrank.truth.classification import Classification, MultiLabel
 from modelrank.truth.grid import Point, Racing, every, label, race
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import MakeTrainer, Outcome, Training, check_task
-from modelrank.truth.regression import Regression
-from modelrank.truth.task import TransferTask
+from modelrank.truth.tasks import Classification, MultiLabel, Regression, TransferTask
 from modelrank.types import ModelRankError
 
 TASKS: dict[str, type[TransferTask]] = {

@@ -16,7 +16,7 @@ from modelrank import provenance
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
-from modelrank.truth import curves, scenes
+from modelrank.truth import curves, found_boxes
 from modelrank.truth.grid import remembered
 from modelrank.truth.ledger import add, data_id, model_id, protocol_id
 from modelrank.truth.protocol import MakeTrainer, Protocol
@@ -67,7 +67,7 @@ def record(row: Mapping[str, Any], folder: Path, *, table: Path) -> dict[str, An
         return flat
     add(table, [flat])
     curves.append(table, flat, row.get("trainings", ()))  # absent in what was measured before they were kept
-    scenes.append(table, flat, scenes.kept(folder))
+    found_boxes.append(table, flat, found_boxes.kept(folder))
     for checkpoint in folder.glob("*/last.ckpt"):
         checkpoint.unlink(missing_ok=True)
     return flat

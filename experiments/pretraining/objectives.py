@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
+from experiments.pretraining.augment import Augmentation
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modelrank.pretrain.augment import Augmentation
 from modelrank.types import ModelRankError
 
 Embed = Callable[[nn.Module, Tensor], Tensor]  # encoder, images B x 3 x H x W -> features B x D, float32

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
-from tests.pretrain.conftest import objective
+from tests.experiments.pretraining.conftest import objective
 
 from modelrank.hub.checkpoint_files import digest
 from modelrank.hub.encoders import ResNet8

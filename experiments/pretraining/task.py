@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from experiments.pretraining.objectives import Objective
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from modelrank.pretrain.objectives import Objective
 from modelrank.types import ModelRankError
 
 

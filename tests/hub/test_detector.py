@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import models
 
 from modelrank import build
-from modelrank.hub.detection import NewHead, detector, found, losses
+from modelrank.hub.detector import NewHead, detector, found, losses
 from modelrank.hub.pyramid import Pyramid
 from modelrank.hub.torchvision_detectors import build as build_detector
 from modelrank.hub.torchvision_detectors import hub, pretrained

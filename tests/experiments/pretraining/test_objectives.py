@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.pretrain.conftest import OBJECTIVES, objective
+from experiments.pretraining.task import Pretraining
+from tests.experiments.pretraining.conftest import OBJECTIVES, objective
 
+from experiments.pretraining import objectives
 from modelrank.hub.encoders import ResNet8
-from modelrank.pretrain import objectives
-from modelrank.pretrain.task import Pretraining
 from modelrank.types import ModelRankError
 
 BATCH = 64

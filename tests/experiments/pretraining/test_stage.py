@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from modelrank.hub.checkpoint_files import digest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_run_leaves_weights_curve_and_record(tmp_path, monkeypatch):

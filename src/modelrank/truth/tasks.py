@@ -1,4 +1,4 @@
-"""What fine-tuning tasks share: one network, one loss, one metric, one optimiser with a cosine that ends at 0."""
+"""Fine-tuning tasks: one network, one loss, one metric, one optimiser with a cosine that ends at 0."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchmetrics import Metric
 
 if TYPE_CHECKING:
@@ -140,3 +141,35 @@ class TransferTask(pl.LightningModule, ABC):
             optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min((self.done + step) / self.steps, 1)))
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+
+
+class Classification(TransferTask):
+    """Targets: B integers. Cross-entropy."""
+
+    def batch_loss(self, batch: Any) -> Tensor:
+        images, targets, _ = batch
+        return functional.cross_entropy(self(images), targets)
+
+
+class MultiLabel(TransferTask):
+    """Targets: B x C of 0 / 1. Binary cross-entropy, mean over labels."""
+
+    def batch_loss(self, batch: Any) -> Tensor:
+        images, targets, _ = batch
+        return functional.binary_cross_entropy_with_logits(self(images), targets)
+
+    def update_metric(self, outputs: Tensor, targets: Tensor) -> None:
+        # As probabilities: torchmetrics would apply the sigmoid only to batches that hold a value outside 0..1.
+        self.metric.update(outputs.sigmoid(), targets.long())
+
+
+class Regression(TransferTask):
+    """Targets: B x K floating, of the order of 1. Mean squared error."""
+
+    def batch_loss(self, batch: Any) -> Tensor:
+        images, targets, _ = batch
+        outputs = self(images)
+        return functional.mse_loss(outputs, targets.reshape(outputs.shape))
+
+    def update_metric(self, outputs: Tensor, targets: Tensor) -> None:
+        self.metric.update(outputs, targets.reshape(outputs.shape))

@@ -1,7 +1,6 @@
 import pytest
 import torch
-
-from modelrank.pretrain.augment import Augmentation
+from experiments.pretraining.augment import Augmentation
 
 NOTHING = {"smallest_crop": 1.0, "flip": False, "jitter": 0.0, "grey": 0.0}
 

@@ -19,8 +19,8 @@ from modelrank.scorers.nleep import nleep
 from modelrank.scorers.pca import pca
 from modelrank.scorers.reference import parameters
 from modelrank.scorers.sfda import sfda
-from modelrank.scorers.stability import FEWER, subscores, too_dear
 from modelrank.scorers.stable_rank import stable_rank
+from modelrank.scorers.subsets import FEWER, subscores, too_dear
 from modelrank.scorers.transrate import transrate
 from modelrank.types import FeatureSet, Score
 

@@ -14,7 +14,7 @@ from torch import nn
 from modelrank.data.boxes import object_array
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.features import extraction
-from modelrank.features.boxes import BoxFeatures, BoxPooling
+from modelrank.features.box_pooling import BoxFeatures, BoxPooling
 from modelrank.features.extract import extract
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel

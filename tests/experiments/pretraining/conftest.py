@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+from experiments.pretraining.run import Recipe
 from hydra import compose, initialize_config_dir
 from sklearn.datasets import load_digits
 
@@ -13,9 +14,8 @@ from modelrank import build
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.hub.encoders import ResNet8
 from modelrank.hub.preprocessing import Preprocessing
-from modelrank.pretrain.run import Recipe
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 OBJECTIVES = sorted(path.stem for path in (CONF / "objective").glob("*.yaml"))
 
 

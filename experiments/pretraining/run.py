@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from experiments.pretraining.curve import Curve, Snapshots, save_weights
+from experiments.pretraining.objectives import Objective
+from experiments.pretraining.task import Pretraining
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
@@ -19,9 +22,6 @@ from modelrank.data.images import ImageData
 from modelrank.hub.penultimate import feature_dimension
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.keys import digest, key
-from modelrank.pretrain.curve import Curve, Snapshots, save_weights
-from modelrank.pretrain.objectives import Objective
-from modelrank.pretrain.task import Pretraining
 from modelrank.trainers import SILENT, StepProgress, quiet
 from modelrank.types import ModelRankError
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn import functional
 
 from modelrank.data.images import ImageData, ImageSplit
-from modelrank.truth.linear_probe import LinearProbe, fit_linear
+from modelrank.truth.frozen import LinearProbe, fit_linear
 from modelrank.truth.measure import measure
 
 

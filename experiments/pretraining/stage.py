@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from experiments.pretraining.run import Recipe
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from modelrank import build
 from modelrank.hub.preprocessing import Preprocessing
-from modelrank.pretrain.run import Recipe
 from modelrank.provenance import command, commit, versions
 from modelrank.report import terminal
 from modelrank.stages.rows import finish

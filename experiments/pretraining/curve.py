@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from experiments.pretraining.task import Pretraining
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from modelrank.pretrain.task import Pretraining
 from modelrank.scorers.knn import knn
 from modelrank.types import FeatureSet
 
