@@ -1,12 +1,35 @@
-"""DISCO: transferability from the spectral components of the features (AAAI 2025, arXiv 2412.19085).
+"""DISCO: transferability from the spectral components of the features.
 
-The singular value decomposition Z = U S V^T of the centred features is cut into groups of consecutive singular values.
-Each group g is judged alone by how well its component Z_g = U_g S_g V_g^T solves the target task, and the value is
-the sum of the groups' task scores weighted by their share of the singular values (S_ratio^g).
+Idea:
+    The singular value decomposition Z = U S V^T of the centred features is cut into groups of consecutive singular
+    values. Each group g is judged alone by how well its component Z_g = U_g S_g V_g^T solves the target task, and the
+    value is the sum of the groups' task scores weighted by their share of the singular values.
 
-Z_g differs from columns of the principal component scores P = U S only by a rotation (V_g), which changes neither a
-nearest-centroid posterior with rotation-invariant covariance nor a least-squares fit. So the N x D matrices Z_g are
-never formed: group g is the N x s block P_g, s = components / groups.
+Formula:
+    S_DISCO = sum_g S_task^g S_ratio^g,   S_ratio^g = sum of sigma in group g / sum of all sigma
+
+    classification  S_task^g = mean_i P(y_i | z_i^g),
+                    log P(c | z) = -1/2 (z - mu_c)^T Lambda_c^-1 (z - mu_c) + log(N_c / N) + constant
+    regression      S_task^g = -mean over samples and columns of (b - U_g U_g^T b)^2
+    detection       minmax(S_cls) + minmax(S_reg) over the hub, on the classes and on the boxes
+
+Ours:
+    Z_g differs from columns of the principal component scores P = U S only by a rotation (V_g), which changes neither a
+    nearest-centroid posterior with rotation-invariant covariance nor a least-squares fit. So the N x D matrices Z_g are
+    never formed: group g is the N x s block P_g, s = components / groups.
+
+Source:
+    Zhang et al., AAAI 2025, arXiv 2412.19085; the defaults are those of the authors' code (128 components by a
+    randomised decomposition, 8 groups, Lambda the identity).
+
+Cost:
+    4 N D (components + 10) + N C components; memory beyond the features N (components + 10).
+
+Fails:
+    As published it depends on the scale of the features, which differs between networks: large norms make every
+    posterior sharp. `rms_norm` removes the scale. With few samples for the dimensions the class means hold the samples
+    themselves, and noise looks separable. For detection the min-max gives S_reg the weight of S_cls however little the
+    models differ in it.
 """
 
 from __future__ import annotations
@@ -73,7 +96,7 @@ def disco(
     centre_targets: bool = False,
     seed: int = 1919,
 ) -> Score:
-    """S_DISCO = sum over groups of S_task^g * S_ratio^g; the defaults are the published settings.
+    """S_DISCO, in 0..1 for classes; the defaults are the published settings.
 
     components, groups: at most min(N, D) components are used, at most one group a component; where the groups do not
         divide the components, the leading groups have one more. `parts` says how many were used.
@@ -101,7 +124,6 @@ def disco(
         a single model's own value is their plain sum.
 
     parts: `task` and `ratio` (one number a group), `singular_values`, `components`, `groups`.
-    Cost: 4 N D (components + 10) + N C components; memory beyond the features N (components + 10).
     """
     if sampling is not None:
         data = _sampled(data, pca(data, components, solver, seed).scores, sampling, seed)

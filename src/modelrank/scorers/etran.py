@@ -1,17 +1,7 @@
-"""ETran: energy-based transferability estimation (Gholami et al., ICCV 2023, arXiv 2308.02027).
+"""ETran: energy-based transferability estimation, its parts, and two ways to take them together.
 
-- energy: mean over the 0.5 % of samples with the lowest log-sum-exp of the source logits (eq. 3): how far the least
-  familiar images lie from what the model knows. At least one sample.
-- lda: mean posterior of the true class of a Fisher discriminant. The authors take orthonormal eigenvectors V of a
-  matrix that is not symmetric with a solver for symmetric ones; V V^T = I then, so the value equals the posterior of
-  the nearest centroid with identity covariance, softmax_c(x^T mu_c - |mu_c|^2 / 2 + log pi_c). Ours says so and needs
-  no decomposition.
-- regression: minus the mean squared error of the least-squares fit of the boxes by the features, no intercept.
-
-Over a hub: 0.15 minmax(energy) + 0.85 minmax(lda), plus minmax(regression) for detection. The authors' script passes
-the *features* as logits, for every model: `etran_features` does that, for hubs whose models have no source head.
-
-Cost: energy N x S; lda N x D + N C D; regression N x D x min(N, D).
+Source:
+    Gholami et al., ICCV 2023, arXiv 2308.02027, and the authors' code.
 """
 
 from __future__ import annotations
@@ -33,20 +23,66 @@ WEIGHTS = {"energy": 0.15, "lda": 0.85, "regression": 1.0}  # the authors' weigh
     tasks={"classification", "detection", "regression", "multilabel"}, needs={"features", "logits"}, on_subsets="rows"
 )
 def etran_energy(data: FeatureSet, *, percent: float = 0.5, tail: str = "bot") -> Score:
-    """Mean energy of the `percent` % of samples with the lowest (`bot`) or highest (`top`) energy."""
+    """Mean energy of the `percent` % of samples with the lowest (`bot`) or highest (`top`) energy.
+
+    Idea:
+        How far the least familiar images lie from what the source model knows; no label is looked at.
+
+    Formula:
+        mean over the 0.5 % of samples with the lowest value (at least one) of log sum_z exp(logit_z)     (eq. 3)
+
+    Cost:
+        N S.
+
+    Fails:
+        It depends on the scale of the logits alone where the models are equally sure, and 0.5 % of a small set is one
+        image. Needs a source classifier.
+    """
     assert data.logits is not None
     return Score(energy(data.logits, percent, tail))
 
 
 @scorer(tasks={"classification", "detection"}, on_subsets="components")
 def etran_lda(data: FeatureSet) -> Score:
-    """Mean posterior of the true class under identity covariance, in 0..1 (no parameters)."""
+    """Mean posterior of the true class under identity covariance, in 0..1 (no parameters).
+
+    Idea:
+        A Fisher discriminant of the target classes: how sure is it of the right one?
+
+    Formula:
+        mean_i P(y_i | x_i),   P(c | x) = softmax_c(x^T mu_c - |mu_c|^2 / 2 + log pi_c)
+
+    Ours:
+        The authors take orthonormal eigenvectors V of a matrix that is not symmetric with a solver for symmetric ones;
+        V V^T = I then, so the value equals the posterior of the nearest centroid with identity covariance. Ours says so
+        and needs no decomposition.
+
+    Cost:
+        N D + N C D.
+
+    Fails:
+        As `ncc`, which it equals: it depends on the scale of the features, and with N <= D centroids tell any labels.
+    """
     return Score(nearest_centroid(data))
 
 
 @scorer(tasks={"detection", "regression"}, needs={"features", "targets"})
 def etran_regression(data: FeatureSet) -> Score:
-    """Minus the mean squared error of boxes (detection) or targets (regression); fitted without an intercept."""
+    """Minus the mean squared error of boxes (detection) or targets (regression); fitted without an intercept.
+
+    Idea:
+        How well do the features explain the numbers, by least squares?
+
+    Formula:
+        -mean (b - U U^T b)^2,   U the left singular vectors of the features
+
+    Cost:
+        N D min(N, D).
+
+    Fails:
+        With N <= D anything is explained and the value is 0 up to rounding, so wide models go first. It is not
+        cross-validated, and without an intercept the mean of the targets must be explained too.
+    """
     return Score(least_squares(data))
 
 
@@ -64,14 +100,42 @@ def combine(scores: Mapping[str, Score]) -> dict[str, float]:
     on_subsets="components",
 )
 def etran(data: FeatureSet, *, percent: float = 0.5) -> Score:
-    """Parts `energy` (of the logits), `lda` and, for detection, `regression`; value: their raw weighted sum."""
+    """Parts `energy` (of the logits), `lda` and, for detection, `regression`; a single model's own value is their raw
+    weighted sum.
+
+    Idea:
+        Two things at once: is the target familiar to the source model, and are its classes told apart?
+
+    Formula:
+        0.15 minmax(energy) + 0.85 minmax(lda) over the hub, plus minmax(regression) for detection
+        (`etran_energy`, `etran_lda`, `etran_regression`)
+
+    Cost:
+        N S + N C D; for detection N D min(N, D) besides.
+
+    Fails:
+        The value is one of the hub: the worst and the best model set the scale of all others. What its parts fail at.
+    """
     assert data.logits is not None
     return _both(data, data.logits, percent)
 
 
 @scorer(tasks={"classification", "detection"}, combine=combine)
 def etran_features(data: FeatureSet, *, percent: float = 0.5) -> Score:
-    """As `etran` with the energy of the features, as the authors' script has it; needs no source head."""
+    """As `etran` with the energy of the features; needs no source head.
+
+    Idea:
+        For hubs whose models have no source head: the authors' script passes the *features* as logits, for every model.
+
+    Formula:
+        0.15 minmax(energy of the features) + 0.85 minmax(lda) over the hub, plus minmax(regression) for detection
+
+    Cost:
+        N D + N C D; for detection N D min(N, D) besides.
+
+    Fails:
+        As `etran`; and log sum exp of features is a matter of their largest number.
+    """
     return _both(data, data.features, percent)
 
 

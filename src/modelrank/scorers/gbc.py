@@ -1,16 +1,26 @@
-"""GBC: Gaussian Bhattacharyya coefficient (Pandy et al., CVPR 2022, arXiv 2111.12780).
+"""GBC: Gaussian Bhattacharyya coefficient.
 
-Each class is a Gaussian; the score is minus the summed overlap of all ordered pairs of classes:
+Idea:
+    Each class is a Gaussian; where those of different classes overlap, they will be hard to tell.
 
-    GBC = - sum_{c != c'} exp(-D_B(c, c')),
-    D_B = 1/8 sum_d (mu_cd - mu_c'd)^2 / s_d + 1/2 [log s - 1/2 log s_c - 1/2 log s_c']   with s = (s_c + s_c') / 2.
+Formula:
+    GBC = - sum_{c != c'} exp(-D_B(c, c')),   over all ordered pairs of classes
+    D_B = 1/8 sum_d (mu_cd - mu_c'd)^2 / s_d + 1/2 [log s - 1/2 log s_c - 1/2 log s_c'],   s = (s_c + s_c') / 2
 
-diagonal: one variance a dimension, the bracket summed over dimensions. spherical: the mean variance, the bracket
-counted *once*, not D times: so in the authors' code, and so here. Variances are at least 1e-4, as there. Features wider
-than `components` are first projected onto their principal components (64 in the paper); narrower ones are taken as they
-are.
+Ours:
+    diagonal: one variance a dimension, the bracket summed over dimensions. spherical: the mean variance, the bracket
+    counted *once*, not D times: so in the authors' code, and so here. Variances are at least 1e-4, as there. Features
+    wider than `components` are first projected onto their principal components (64 in the paper).
 
-Cost: the PCA + N k + C^2 k; memory N x k. Works from the moments of the projected features.
+Source:
+    Pandy et al., CVPR 2022, arXiv 2111.12780.
+
+Cost:
+    The PCA + N k + C^2 k for k components; memory N k.
+
+Fails:
+    Many classes: the sum over pairs is governed by the few that overlap most. The floor of the variances ties it to the
+    scale of the features where these are small. One variance a class says nothing of directions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,23 @@
-"""H-score: how much of the features' spread is spread between classes (Bao et al., ICIP 2019)."""
+"""H-score: how much of the features' spread is spread between classes.
+
+Idea:
+    Features that a linear classifier can use have class means far apart in the directions in which the features vary
+    little.
+
+Formula:
+    H = trace(pinv(cov(x)) cov(E[x | y])),   in 0..C-1
+
+Source:
+    Bao et al., ICIP 2019.
+
+Cost:
+    N D^2, and D^3 / 3 where every direction counts (a Cholesky factorisation), else 9 D^3 (eigenvectors).
+
+Fails:
+    Where the samples span N - 1 directions (N <= D, in general position) the features separate any labels, and the
+    value is C - 1 whatever they are: not applicable. A little above N = D it is still mostly noise; `hscore_shrinkage`
+    is not.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +30,10 @@ from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 @scorer(tasks={"classification", "detection"}, streams=True)
 def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
-    """trace(pinv(covariance of the features) covariance of the class means), float64, in 0..C-1.
+    """The H-score in float64, in 0..C-1.
 
-    Where the samples span N - 1 directions (N <= D, in general position) the features separate any labels, and the
-    value is C - 1 whatever they are: not applicable; `hscore_shrinkage` does not have this.
     rcond: directions with less than this share of the largest variance, and less than what float64 can tell from 0,
-    count as having none.
-
-    Cost N D^2, and D^3 / 3 where every direction counts (a Cholesky factorisation), else 9 D^3 (eigenvectors).
+        count as having none.
     """
     n, d = data.features.shape
     moments = class_moments(data)

@@ -1,4 +1,20 @@
-"""H-score with a shrunk covariance (Ibrahim et al., 'Newer is not always better', ECML-PKDD 2022)."""
+"""H-score with a shrunk covariance.
+
+Idea:
+    As `hscore`, with a covariance that is trusted only as far as N samples of D dimensions allow.
+
+Formula:
+    trace(S_a^-1 (1 - a) cov(E[x | y])),   S_a = (1 - a) S + a trace(S) / D I,   a by Ledoit and Wolf (2004)
+
+Source:
+    Ibrahim et al., 'Newer is not always better', ECML-PKDD 2022.
+
+Cost:
+    N D^2 + D^3, float64.
+
+Fails:
+    Wide, noisy features are shrunk to a multiple of the identity (a = 1), which gives 0 whatever little they hold.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +29,7 @@ from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 @scorer(tasks={"classification", "detection"}, streams=True)
 def hscore_shrinkage(data: FeatureSet) -> Score:
-    """trace(S_a^-1 (1 - a) covariance of the class means), S_a = (1 - a) S + a trace(S) / D I, a by Ledoit-Wolf.
-
-    part: `shrinkage`, the weight a in 0..1. Cost N D^2 + D^3, float64.
-    """
+    """The shrunk H-score; part: `shrinkage`, the weight a in 0..1."""
     n, d = data.features.shape
     moments = class_moments(data)
     values, vectors = scatter_eigen(data)

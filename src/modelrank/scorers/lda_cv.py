@@ -1,12 +1,26 @@
 """Cross-validated accuracy of shrinkage linear discriminant analysis: a cheap probe, scale-free and without a grid.
 
-Not a published transferability score but a strong reference row: k-fold accuracy of the classifier
-argmax_c x^T S^-1 mu_c - 1/2 mu_c^T S^-1 mu_c + log pi_c with the within-class covariance S of the training folds shrunk
-to a multiple of the identity by Ledoit and Wolf (J. Multivariate Analysis 2004), which has no parameter.
+Idea:
+    What a linear classifier gets right on samples that it has not seen, by the one classifier that needs no training
+    and no parameter.
 
-The training moments of a fold are the total ones less the fold's own, so that k folds cost two passes over the features
-instead of k. Folds are stratified and drawn from the content of the samples, not from their order.
-Cost 2 N D^2 + k D^3 / 3; memory D^2.
+Formula:
+    argmax_c x^T S^-1 mu_c - 1/2 mu_c^T S^-1 mu_c + log pi_c,   accuracy over k folds
+    S: within-class covariance of the training folds, shrunk to a multiple of the identity by Ledoit and Wolf (2004)
+
+Ours:
+    The training moments of a fold are the total ones less the fold's own, so that k folds cost two passes over the
+    features instead of k. Folds are stratified and drawn from the content of the samples, not from their order.
+
+Source:
+    Not a published transferability score but a strong reference row; Ledoit and Wolf, J. Multivariate Analysis 2004.
+
+Cost:
+    2 N D^2 + k D^3 / 3; memory D^2.
+
+Fails:
+    One covariance for all classes, so classes that differ in shape rather than place look alike. It is the accuracy of
+    a frozen probe: models that fine-tune better than they probe are put too low.
 """
 
 from __future__ import annotations

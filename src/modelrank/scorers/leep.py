@@ -1,12 +1,26 @@
-"""LEEP: log expected empirical prediction (Nguyen et al., ICML 2020, arXiv 2002.12462, eq. 2).
+"""LEEP: log expected empirical prediction.
 
-With theta_i = softmax(logits_i) over S source classes z, the empirical joint P(y, z) = mean_i [y_i = y] theta_i(z)
-gives P(y | z), and
+Idea:
+    The source model's own classes say something of the target classes, if the model is near to the task: how likely are
+    the labels, given its predictions?
 
-    LEEP = 1/N sum_i log sum_z P(y_i | z) theta_i(z)          (<= 0, higher is better).
+Formula:
+    theta_i = softmax(logits_i) over S source classes z;   P(y, z) = mean_i [y_i = y] theta_i(z)
+    LEEP = 1/N sum_i log sum_z P(y_i | z) theta_i(z)          (<= 0, higher is better)
 
-Ours takes the logarithm (some code leaves it out), and a source class of zero mass contributes nothing where the
-division 0 / 0 of the popular code gives NaN. Needs logits. Cost N x S time, C x S memory beyond the logits.
+Ours:
+    Ours takes the logarithm (some code leaves it out), and a source class of zero mass contributes nothing where the
+    division 0 / 0 of the popular code gives NaN.
+
+Source:
+    Nguyen et al., ICML 2020, arXiv 2002.12462, eq. 2.
+
+Cost:
+    N S time, C S memory beyond the logits.
+
+Fails:
+    Needs a source classifier, so self-supervised models and headless files have no value. It looks at logits, not at
+    the features that are fine-tuned: what the source classes do not tell apart is not seen.
 """
 
 from __future__ import annotations

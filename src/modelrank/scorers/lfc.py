@@ -1,14 +1,31 @@
-"""LFC: label-feature correlation (Deshpande et al., 2021, 'A linearized framework and a new benchmark for model
-selection for fine-tuning', arXiv 2102.00084).
+"""LFC: label-feature correlation.
 
-Correlation over all N x N entries (diagonal included) of the feature similarities K = X X^T and the label similarities
-Y (+1 same class, -1 else), each centred by its mean. Ours never forms them. With class counts n_c, class means mu_c,
-overall mean m, scatter S = sum (x - m)(x - m)^T and q = sum n_c^2:
+Idea:
+    Samples of one class should be similar to each other in the features, and to no others.
 
-    LFC = sum_c n_c^2 (|mu_c|^2 - |m|^2) / sqrt( q (1 - q / N^2) (|S|_F^2 + 2 N m^T S m) ),
+Formula:
+    correlation, over all N x N entries (diagonal included), of K = X X^T and Y (+1 same class, -1 else), each centred
+    by its mean
 
-since sum K Y = 2 sum_c |n_c mu_c|^2 - sum K and |X^T X|_F^2 = |S|_F^2 + 2 N m^T S m + (sum K / N)^2. Exact, also where
-the published code draws 45 000 samples. Cost N D^2 (the shared scatter), memory D^2.
+Ours:
+    Never N x N. With class counts n_c, class means mu_c, overall mean m, scatter S = sum (x - m)(x - m)^T, q = sum
+    n_c^2
+
+        LFC = sum_c n_c^2 (|mu_c|^2 - |m|^2) / sqrt( q (1 - q / N^2) (|S|_F^2 + 2 N m^T S m) ),
+
+    since sum K Y = 2 sum_c |n_c mu_c|^2 - sum K and |X^T X|_F^2 = |S|_F^2 + 2 N m^T S m + (sum K / N)^2. Exact, also
+    where the published code draws 45 000 samples.
+
+Source:
+    Deshpande et al., 2021, 'A linearized framework and a new benchmark for model selection for fine-tuning', arXiv
+    2102.00084.
+
+Cost:
+    N D^2 (the shared scatter), memory D^2.
+
+Fails:
+    Inner products of features as they are: a common offset, as after a ReLU, or a few dimensions of large spread hide
+    the classes.
 """
 
 from __future__ import annotations

@@ -1,17 +1,33 @@
-"""LogME: the evidence of a Bayesian linear model on the features (You et al., ICML 2021; all D terms of it).
+"""LogME: the evidence of a Bayesian linear model on the features.
 
-Per target column y: y ~ N(F w, 1/beta), w ~ N(0, 1/alpha); alpha and beta maximise the evidence. With the singular
-value decomposition F = U S V^T everything depends on sigma = S^2, x = U^T y and |y|^2. These come from the D x D
-Gram matrix (or from the N x N one where N < D) in float64, so the features are read twice and never decomposed:
-with F^T F = V sigma V^T, x^2 = (V^T F^T y)^2 / sigma.
+Idea:
+    A linear model of the labels, averaged over all its weights instead of fitted: features that explain the labels by
+    few, strong directions have the largest evidence, and no cross-validation is needed.
 
-The popular fixed-point form of the code leaves out -(D - k)/2 log(alpha) and so favours wide models where D > N.
+Formula:
+    y ~ N(F w, 1/beta),  w ~ N(0, 1/alpha);   LogME = max over alpha, beta of log p(y | F) / N, mean over target columns
 
-Two ways to the maximum. The authors' code starts at alpha = beta = 1 and stops after 11 updates, wherever it is; as
-1 means something only beside the scale of the features, its value changes when they are multiplied. It is the default,
-because it is what was published and what tables of LogME are made of; where it stops far from the maximum, a warning
-says so. `maximum=True` finds the maximum: with t = alpha / beta the best beta is n / q(t), where q(t) = sum of
-x^2 / (1 + sigma / t) + what no features explain, and one number is left to look for.
+Ours:
+    With the singular value decomposition F = U S V^T everything depends on sigma = S^2, x = U^T y and |y|^2. These come
+    from the D x D Gram matrix (or from the N x N one where N < D) in float64, so the features are read twice and never
+    decomposed: with F^T F = V sigma V^T, x^2 = (V^T F^T y)^2 / sigma. The popular fixed-point form of the code leaves
+    out -(D - k)/2 log(alpha) and so favours wide models where D > N; ours has all D terms.
+
+    Two ways to the maximum. The authors' code starts at alpha = beta = 1 and stops after 11 updates, wherever it is; as
+    1 means something only beside the scale of the features, its value changes when they are multiplied. It is the
+    default, because it is what was published and what tables of LogME are made of; where it stops far from the maximum,
+    a warning says so. `maximum=True` finds the maximum: with t = alpha / beta the best beta is n / q(t), where q(t) =
+    sum of x^2 / (1 + sigma / t) + what no features explain, and one number is left to look for.
+
+Source:
+    You et al., ICML 2021 (and JMLR 2022); the updates of the authors' code (_fit_icml).
+
+Cost:
+    N min(N, D)^2 + min(N, D)^3 in float64.
+
+Fails:
+    No intercept: features and labels are not centred. As published it depends on the scale of the features where its
+    updates end early. Rare classes: a column of nearly all 0 has a high evidence whatever the features are.
 """
 
 from __future__ import annotations
@@ -61,7 +77,7 @@ def logme(data: FeatureSet, *, iterations: int = 11, tolerance: float = 1e-2, ma
         relatively; 1e-2 and the evidence with the last update's sums is what the authors' code (_fit_icml) does.
     maximum: the maximum itself, to 1e-8 and the same for features of every scale, instead of these updates.
 
-    parts: `evidence`, one number a column. Cost N min(N, D)^2 + min(N, D)^3 in float64.
+    parts: `evidence`, one number a column.
     Warns where the updates end more than 0.002 from the maximum.
     """
 

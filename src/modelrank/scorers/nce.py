@@ -1,9 +1,24 @@
-"""NCE: negative conditional entropy of the target label given the source label (Tran et al., ICCV 2019, 1908.08142).
+"""NCE: negative conditional entropy of the target label given the source label.
 
+Idea:
+    If the source model's own answers nearly determine the target class, the transfer is easy.
+
+Formula:
     NCE = sum_{y, z} P(y, z) log P(y | z)                       (<= 0, higher is better)
+    hard source labels z_i = argmax of the source model's logits, P the empirical frequencies, 0 log 0 = 0
 
-with hard source labels z_i = argmax of the source model's logits, P the empirical frequencies, 0 log 0 = 0.
-Ours adds no constant to the frequencies (one popular code adds 1e-5). Needs logits. Cost N x S time, C x S memory.
+Ours:
+    Ours adds no constant to the frequencies (one popular code adds 1e-5).
+
+Source:
+    Tran et al., ICCV 2019, arXiv 1908.08142.
+
+Cost:
+    N S time, C S memory.
+
+Fails:
+    Needs a source classifier. Where there are about as many source classes as images, each is nearly alone in its own
+    and the entropy is 0 for any model.
 """
 
 from __future__ import annotations

@@ -1,18 +1,31 @@
-"""NCTI: neural collapse informed transferability (Wang et al., ICCV 2023, 'How Far Pre-trained Models Are from Neural
-Collapse on the Target Dataset Informs their Transferability').
+"""NCTI: neural collapse informed transferability.
 
-Features are projected onto 64 principal components, then a linear discriminant analysis (LDA) gives the three terms:
+Idea:
+    A trained network's features collapse to one point a class. How far from that a pre-trained model already is on the
+    target says how well it will transfer.
 
-- seli: nuclear norm of the centred discriminant projections (N x (C - 1)): how rich the class geometry is;
-- ncc: mean posterior of the true class;
-- vc: log of the sum over classes of the nuclear norm of the class's N_c x C posteriors: variability left in a class.
+Formula:
+    minmax(seli) + minmax(ncc) - minmax(vc) over the hub, of a linear discriminant analysis on 64 principal components
+    seli  nuclear norm of the centred discriminant projections (N x (C - 1)): how rich the class geometry is
+    ncc   mean posterior of the true class
+    vc    log of the sum over classes of the nuclear norm of the class's N_c x C posteriors: variability in a class
 
-Over a hub: minmax(seli) + minmax(ncc) - minmax(vc). As in the authors' code the LDA is whitened by an SVD with a rank
-tolerance of 1e-4 where s = exp(-sum of the 32 largest variances) <= 1e-10, else by the covariance shrunk with s.
-Everything follows from the moments of the 64 scores: no N x D decomposition beyond the PCA. The authors' PCA is
-randomised for wide features (scikit-learn's choice); ours is exact unless `solver` says otherwise.
+Ours:
+    As in the authors' code the LDA is whitened by an SVD with a rank tolerance of 1e-4 where s = exp(-sum of the 32
+    largest variances) <= 1e-10, else by the covariance shrunk with s. Everything follows from the moments of the 64
+    scores: no N x D decomposition beyond the PCA. The authors' PCA is randomised for wide features (scikit-learn's
+    choice); ours is exact unless `solver` says otherwise.
 
-Cost: the PCA (N D^2 exact, 4 N D 74 randomised) + N C^2 for vc; memory N x 64.
+Source:
+    Wang et al., ICCV 2023, 'How Far Pre-trained Models Are from Neural Collapse on the Target Dataset Informs their
+    Transferability'.
+
+Cost:
+    The PCA (N D^2 exact, 4 N D 74 randomised) + N C^2 for vc; memory N x 64.
+
+Fails:
+    The value is one of the hub: another model in it moves those of all. The threshold on s makes features of small
+    scale go another way than those of large scale.
 """
 
 from __future__ import annotations

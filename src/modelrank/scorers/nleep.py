@@ -1,17 +1,30 @@
-"""NLEEP: LEEP on the clusters of a Gaussian mixture (Li et al., CVPR 2021, 'Ranking Neural Checkpoints').
+"""NLEEP: LEEP on the clusters of a Gaussian mixture.
 
-Features are projected onto the principal components that keep 80 % of the variance; a mixture of 5 C Gaussians with
-full covariances is fitted; its posteriors p(z | x) take the place of the source classes in LEEP:
+Idea:
+    LEEP for models without a source classifier: the clusters that the features fall into take the place of the source
+    classes.
 
-    NLEEP = 1/N sum_i log sum_z P(y_i | z) p(z | x_i).
+Formula:
+    NLEEP = 1/N sum_i log sum_z P(y_i | z) p(z | x_i)
+    p(z | x): posteriors of a mixture of 5 C Gaussians with full covariances on the principal components that keep 80 %
+    of the variance
 
-The mixture is fitted as scikit-learn's GaussianMixture does it with a fixed seed (k-means start, regularisation 1e-6,
-at most 100 iterations, tolerance 1e-3), in float64: float32 fails on ill-conditioned clusters. Ours leaves samples with
-a posterior below 1e-12 out of a component's moments, which halves the time. The k-means start draws rows by their
-position, so unlike other scorers the value depends a little on the order of the samples; so it does in every code we
-know. Ours takes the logarithm of eq. 2 (SFDA's copy does not) and, as the published results, 5 components per class.
+Ours:
+    The mixture is fitted as scikit-learn's GaussianMixture does it with a fixed seed (k-means start, regularisation
+    1e-6, at most 100 iterations, tolerance 1e-3), in float64: float32 fails on ill-conditioned clusters. Ours leaves
+    samples with a posterior below 1e-12 out of a component's moments, which halves the time. Ours takes the logarithm
+    of eq. 2 (SFDA's copy does not) and, as the published results, 5 components per class.
 
-Cost per EM iteration N x (5 C) x k^2 for k kept components, memory N x 5 C + 5 C x k^2: the slowest scorer here.
+Source:
+    Li et al., CVPR 2021, 'Ranking Neural Checkpoints'.
+
+Cost:
+    Per EM iteration N x (5 C) x k^2 for k kept components, memory N x 5 C + 5 C x k^2: the slowest scorer here.
+
+Fails:
+    Fewer than 5 C samples: not applicable. Few samples a cluster: each fits its own, and the likelihood is that of the
+    training data. The k-means start draws rows by their position, so unlike other scorers the value depends a little on
+    the order of the samples; so it does in every code we know.
 """
 
 from __future__ import annotations

@@ -1,17 +1,10 @@
-"""PACTran: PAC-Bayesian bounds of the transferred classifier (Ding et al., ECCV 2022, arXiv 2203.05126), three priors.
+"""PACTran: PAC-Bayesian bounds of the transferred classifier, for three priors.
 
-The source gives upper bounds of the loss, lower is better; ours are negated.
+Source:
+    Ding et al., ECCV 2022, arXiv 2203.05126, and the authors' code (google-research/pactran_metrics).
 
-- gaussian: softmax regression on centred features, mean cross-entropy + |w|^2 / (2 lda_factor N), fitted by L-BFGS;
-  bound = fitted loss + D C / (2 lda_factor N) s2 log(trace term), s2 = s2_factor / D, for each of `s2_factors`; the
-  first is the value. The trace term is lda_factor N / (D C) times the summed second derivatives at the solution.
-  Ours starts at zero where the source draws a random start: the problem is convex and the source stops early, so that
-  its own values move by up to 2e-3 with the seed.
-- dirichlet, gamma: variational bounds on the source model's class probabilities s (N x S), 10 fixed-point iterations
-  of q(z | x, y); prior strength alpha times the class frequencies.
-
-Cost: gaussian 4 N D C an L-BFGS evaluation, at most 100 iterations, memory N x C; dirichlet and gamma 40 N S,
-memory N x S in float64.
+Ours:
+    The source gives upper bounds of the loss, lower is better; ours are negated.
 """
 
 from __future__ import annotations
@@ -35,7 +28,27 @@ FLOOR = 1e-10  # added to probabilities before a logarithm, as in the source
 def pactran_gaussian(
     data: FeatureSet, *, lda_factor: float = 1.0, s2_factors: Sequence[float] = (100.0, 10.0), iterations: int = 100
 ) -> Score:
-    """Minus the bound for the first of `s2_factors`; parts: the fitted `loss` and all `bounds` (not negated)."""
+    """Minus the bound for the first of `s2_factors`; parts: the fitted `loss` and all `bounds` (not negated).
+
+    Idea:
+        What a linear classifier on the features is sure to reach: its fitted loss, and how sharply it bends there.
+
+    Formula:
+        softmax regression on centred features, mean cross-entropy + |w|^2 / (2 lda_factor N), fitted by L-BFGS;
+        bound = fitted loss + D C / (2 lda_factor N) s2 log(trace term),   s2 = s2_factor / D
+        trace term = lda_factor N / (D C) x summed second derivatives at the solution
+
+    Ours:
+        Negated, so that higher is better. Starts at zero where the source draws a random start: the problem is convex
+        and the source stops early, so that its own values move by up to 2e-3 with the seed.
+
+    Cost:
+        4 N D C an L-BFGS evaluation, at most 100 iterations, memory N x C.
+
+    Fails:
+        The penalty and the bound depend on the scale of the features. With N <= D the fitted loss is near 0 for noise
+        too, and the width enters the bound: hubs of unequal widths are ordered by it.
+    """
     if lda_factor <= 0 or len(s2_factors) < 1:
         raise ValueError(f"lda_factor must be above 0 and s2_factors not empty, got {lda_factor} and {s2_factors}")
     n, d = data.features.shape
@@ -91,7 +104,23 @@ class _SoftmaxRegression:
 
 @scorer(tasks={"classification", "detection"}, needs={"targets", "logits"})
 def pactran_dirichlet(data: FeatureSet, *, alpha: float = 1.0) -> Score:
-    """Minus the bound with a Dirichlet prior over the target classes of each source class."""
+    """Minus the bound with a Dirichlet prior over the target classes of each source class.
+
+    Idea:
+        As LEEP, from the source model's class probabilities, with a prior over which target class each source class
+        stands for.
+
+    Formula:
+        a variational bound on the source probabilities s (N x S): 10 fixed-point iterations of
+        q(z | x, y) = softmax(log s + psi(counts_yz) - psi(sum_y counts_yz)),   counts = prior + sum of q
+        prior: alpha times the class frequencies
+
+    Cost:
+        40 N S, memory N x S in float64.
+
+    Fails:
+        As LEEP: needs a source classifier, and sees only what its classes tell apart.
+    """
     prior = _prior(data, alpha)
     counts, divergence = _fixed_point(data, prior, lambda counts: torch.digamma(counts) - torch.digamma(counts.sum(0)))
     sources = counts.shape[1]
@@ -102,7 +131,22 @@ def pactran_dirichlet(data: FeatureSet, *, alpha: float = 1.0) -> Score:
 
 @scorer(tasks={"classification", "detection"}, needs={"targets", "logits"})
 def pactran_gamma(data: FeatureSet, *, alpha: float = 1.0) -> Score:
-    """Minus the bound with a Gamma prior over the rate of each target class in each source class."""
+    """Minus the bound with a Gamma prior over the rate of each target class in each source class.
+
+    Idea:
+        As `pactran_dirichlet`, with rates of the target classes in place of probabilities.
+
+    Formula:
+        a variational bound on the source probabilities s (N x S): 10 fixed-point iterations of
+        q(z | x, y) = softmax(log s + psi(counts_yz)),   counts = prior + sum of q
+        prior: alpha times the class frequencies
+
+    Cost:
+        40 N S, memory N x S in float64.
+
+    Fails:
+        As LEEP: needs a source classifier, and sees only what its classes tell apart.
+    """
     prior = _prior(data, alpha)
     counts, divergence = _fixed_point(data, prior, torch.digamma)
     rate = counts.sum(0)

@@ -1,17 +1,29 @@
-"""PARC: pairwise annotation representation comparison (Bolya et al., NeurIPS 2021, arXiv 2111.06977).
+"""PARC: pairwise annotation representation comparison.
 
-    PARC = 100 x Spearman(d(x_i, x_j), d(y_i, y_j)) over pairs i < j,  d = 1 - Pearson correlation of two rows,
+Idea:
+    Pairs of samples that are far apart in the features should be far apart in the labels.
 
-with columns standardised first and labels one-hot. No principal components: with them the score depends on the
-components' signs, which no two libraries share.
+Formula:
+    PARC = 100 x Spearman(d(x_i, x_j), d(y_i, y_j)) over pairs i < j,   d = 1 - Pearson correlation of two rows
+    columns standardised first, labels one-hot
 
-For one class a sample, d(y_i, y_j) has two values, so that only the ranks of d(x_i, x_j) inside 'same class' count. The
-authors' code gets these two values with rounding errors (0 and 1.1e-16 for two samples of the same class), which
-breaks the ties of the ranks by class number; ours are true ties. It moves the score by 0.02 to 1.
+Ours:
+    No principal components: with them the score depends on the components' signs, which no two libraries share. For one
+    class a sample, d(y_i, y_j) has two values, so that only the ranks of d(x_i, x_j) inside 'same class' count. The
+    authors' code gets these two values with rounding errors (0 and 1.1e-16 for two samples of the same class), which
+    breaks the ties of the ranks by class number; ours are true ties. It moves the score by 0.02 to 1. Never N x N:
+    blocks of rows are counted into 2^20 equal bins of the feature distance in -1..1, and Spearman's rho with mid-ranks
+    is read off the histogram (error below 1e-8 beside a sorted one).
 
-Never N x N: blocks of rows are counted into 2^20 equal bins of the feature distance in -1..1, and Spearman's rho with
-mid-ranks is read off the histogram (error below 1e-8 beside a sorted one). Cost N^2 D / 2. Above `max_pairs` pairs the
-images are subsampled, seeded and in proportion to the classes.
+Source:
+    Bolya et al., NeurIPS 2021, arXiv 2111.06977.
+
+Cost:
+    N^2 D / 2. Above `max_pairs` pairs the images are subsampled, seeded and in proportion to the classes.
+
+Fails:
+    All pairs count alike, and with many classes nearly all are of different ones. Standardising lifts dimensions that
+    hold nothing but noise to the weight of the others.
 """
 
 from __future__ import annotations

@@ -1,17 +1,28 @@
-"""PED: potential energy descent (Li et al., ICCV 2023, 'Exploring Model Transferability through the Lens of Potential
-Energy').
+"""PED: potential energy descent before a base scorer (SFDA or LogME).
 
-Before a base scorer (SFDA or LogME) looks at the features, classes that overlap repel each other, as fine-tuning would
-pull them apart. In coordinates standardised by general-domain features (images of no particular task), class c has mean
-mu_c and radius R_c = sqrt(sum of its variances). Each step moves class i away from every class j by
+Idea:
+    Before the base scorer looks at the features, classes that overlap repel each other, as fine-tuning would pull them
+    apart.
 
-    min(time_step^2 / 2 * constant * F, F),   F = max(0, nsigma (R_i + R_j) - |mu_i - mu_j|),
+Formula:
+    in coordinates standardised by general-domain features, class c has mean mu_c, radius R_c = sqrt(sum of variances)
+    each step moves class i away from every class j along (mu_i - mu_j) / |mu_i - mu_j| by
+        min(time_step^2 / 2 * constant * F, F),   F = max(0, nsigma (R_i + R_j) - |mu_i - mu_j|)
+    at most 6 steps; one whose total movement is at most `exit_ratio` of the first one's is not made any more
 
-along (mu_i - mu_j) / |mu_i - mu_j|. At most 6 steps; a step whose total movement is at most `exit_ratio` of the first
-one's is not made any more. Classes move as rigid bodies, so ours iterates on the C means and shifts the features once
-(the authors move all N samples in each step). Two classes with the very same mean have no direction and stay.
+Ours:
+    Classes move as rigid bodies, so ours iterates on the C means and shifts the features once (the authors move all N
+    samples in each step). Two classes with the very same mean have no direction and stay.
 
-Needs `general`. Cost N D + 6 C^2 D + the base scorer; memory: one shifted copy of the features.
+Source:
+    Li et al., ICCV 2023, 'Exploring Model Transferability through the Lens of Potential Energy', and the authors' code.
+
+Cost:
+    N D + 6 C^2 D + the base scorer; memory: one shifted copy of the features.
+
+Fails:
+    Needs features of general-domain images (`dataset@general=...`). It moves classes by their labels, so it helps noise
+    too. What the base scorer cannot score, it cannot either.
 """
 
 from __future__ import annotations

@@ -1,10 +1,25 @@
-"""RankMe: effective rank of the features, without labels (Garrido et al., ICML 2023, arXiv 2210.02885, eq. 3).
+"""RankMe: effective rank of the features, without labels.
 
+Idea:
+    Features that use many directions evenly can serve many tasks.
+
+Formula:
     RankMe = exp(-sum_k p_k log p_k),   p_k = sigma_k / sum_j sigma_j + 1e-7
+    over the min(N, D) singular values of the features as they are (not centred); between 1 and min(N, D)
 
-over the min(N, D) singular values of the features as they are (not centred). Between 1 and min(N, D).
-The singular values are the roots of the eigenvalues of X^T X = scatter + N m m^T, which other scorers share; a value
-below 1e-8 of the largest is lost in rounding, and so is its share of the entropy. Cost N D^2 + D^3, memory D^2.
+Ours:
+    The singular values are the roots of the eigenvalues of X^T X = scatter + N m m^T, which other scorers share; a
+    value below 1e-8 of the largest is lost in rounding, and so is its share of the entropy.
+
+Source:
+    Garrido et al., ICML 2023, arXiv 2210.02885, eq. 3.
+
+Cost:
+    N D^2 + D^3, memory D^2.
+
+Fails:
+    It looks at no label, so noise, which fills all directions, has the highest value, and wide models go before narrow
+    ones.
 """
 
 from __future__ import annotations

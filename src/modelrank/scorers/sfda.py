@@ -1,18 +1,30 @@
-"""SFDA: self-challenging Fisher discriminant analysis (Shao et al., ECCV 2022, arXiv 2207.03036).
+"""SFDA: self-challenging Fisher discriminant analysis.
 
-1. Regularised Fisher space: with the within-class covariance S_W, S = (1 - l) S_W + l (tr S_W / D) I and
-   l = max(exp(-5 lambda_max(S_W)), 1e-10), the class posterior of x is
-   softmax_c(x^T S^-1 mu_c - 1/2 mu_c^T S^-1 mu_c + log pi_c).
-2. ConfMix: every sample moves towards the mean of the other classes' means, x' = p x + (1 - p) m_out(y), where p is the
-   true class's entry of softmax(posterior): confident samples stay.
-3. Step 1 once more on x' (same l); the score is the mean posterior of the true class, without a logarithm.
+Idea:
+    A discriminant analysis of the features, made harder where it is unsure: samples that are not clearly of their class
+    are mixed with the others' means, and the analysis has to tell them once more.
 
-The authors' generalised eigenvectors V satisfy V V^T = S^-1, so one Cholesky factorisation replaces their
-eigen-decomposition. lambda_max comes from the authors' six matrix-vector products with the row sums of S_W as the
-start: where it is small, the score depends on that estimate. Everything is computed about the overall mean, which
-changes nothing and keeps the digits.
+Formula:
+    1. S = (1 - l) S_W + l (tr S_W / D) I,   l = max(exp(-5 lambda_max(S_W)), 1e-10),   S_W within-class covariance
+       P(c | x) = softmax_c(x^T S^-1 mu_c - 1/2 mu_c^T S^-1 mu_c + log pi_c)
+    2. ConfMix: x' = p x + (1 - p) m_out(y),   p the true class's entry of softmax(P), m_out the mean of the others'
+    3. step 1 once more on x' (same l);   value = mean_i P(y_i | x'_i), without a logarithm
 
-Three chunked passes over the features (moments, moments after mixing, posterior). Cost 2 N D^2 + D^3, memory D^2.
+Ours:
+    The authors' generalised eigenvectors V satisfy V V^T = S^-1, so one Cholesky factorisation replaces their
+    eigen-decomposition. lambda_max comes from the authors' six matrix-vector products with the row sums of S_W as the
+    start: where it is small, the score depends on that estimate. Everything is computed about the overall mean, which
+    changes nothing and keeps the digits.
+
+Source:
+    Shao et al., ECCV 2022, arXiv 2207.03036, and the authors' code.
+
+Cost:
+    Three chunked passes over the features (moments, moments after mixing, posterior): 2 N D^2 + D^3, memory D^2.
+
+Fails:
+    With N <= D the samples of a class can be brought to one point, and only the shrinkage keeps the value below 1: a
+    warning says so, and where it is 1 to six digits, which it then is for random features too, it is not applicable.
 """
 
 from __future__ import annotations
@@ -31,11 +43,7 @@ from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 @scorer(tasks={"classification", "detection"}, streams=True)
 def sfda(data: FeatureSet, *, shrinkage: float | None = None) -> Score:
-    """Mean posterior of the true class after ConfMix, in 0..1. `shrinkage` in 0..1 replaces the adaptive l.
-
-    With N <= D the samples of a class can be brought to one point, and only the shrinkage keeps the value below 1: a
-    warning says so, and where it is 1 to six digits, which it then is for random features too, it is not applicable.
-    """
+    """Mean posterior of the true class after ConfMix, in 0..1. `shrinkage` in 0..1 replaces the adaptive l."""
     if shrinkage is not None and not 0 < shrinkage <= 1:
         raise ValueError(f"shrinkage must lie above 0 and at most at 1, got {shrinkage}")
     moments, n, labels = class_moments(data), len(data.features), data.targets

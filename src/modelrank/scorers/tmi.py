@@ -1,17 +1,27 @@
-"""TMI: transferability by intra-class feature variance as an entropy (Xu and Kang, ICCV 2023, 'Fast and Accurate
-Transferability Measurement by Evaluating Intra-class Feature Variance').
+"""TMI: transferability by intra-class feature variance, as an entropy.
 
-Conditional entropy of the features given the class, H(X | Y), with the k-nearest-neighbour estimator of Kozachenko and
-Leonenko under the maximum norm. For a class with n samples in D dimensions and r_i the distance of sample i from its
-k-th nearest of the same class, at least `min_dist`:
+Idea:
+    Classes whose features still vary leave room for fine-tuning: the entropy of the features given the class, higher is
+    taken for better.
 
-    h_c = psi(n) - psi(k) + D / n sum_i log(2 r_i),     TMI = mean over classes of (n_c / N) h_c     (higher is better).
+Formula:
+    H(X | Y) by the k-nearest-neighbour estimator of Kozachenko and Leonenko under the maximum norm; for a class of n
+    samples in D dimensions, r_i the distance of sample i from its k-th nearest of the class, at least `min_dist`
+    h_c = psi(n) - psi(k) + D / n sum_i log(2 r_i),     TMI = mean over classes of (n_c / N) h_c
 
-The mean over classes, a constant 1 / C within a data set, and min_dist = 1, which makes the score depend on the scale
-of the features, are the authors' code. A class with at most k samples has no estimate and is left out (the authors
-count a class of one as 0 and leave the others out).
+Ours:
+    The mean over classes, a constant 1 / C within a data set, and min_dist = 1 are the authors' code. A class with at
+    most k samples has no estimate and is left out (the authors count a class of one as 0 and leave the others out).
 
-Cost sum_c n_c^2 D in blocks (memory: block x n_c); few large classes are slow.
+Source:
+    Xu and Kang, ICCV 2023, 'Fast and Accurate Transferability Measurement by Evaluating Intra-class Feature Variance'.
+
+Cost:
+    sum_c n_c^2 D in blocks (memory: block x n_c); few large classes are slow.
+
+Fails:
+    min_dist makes the score depend on the scale of the features: where neighbours are nearer than 1, it is a constant
+    times D. Wide models go before narrow ones. It does not ask whether the classes can be told.
 """
 
 from __future__ import annotations

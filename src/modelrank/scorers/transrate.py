@@ -1,15 +1,22 @@
-"""TransRate (Huang et al., ICML 2022, 'Frustratingly Easy Transferability Estimation'), two forms.
+"""TransRate, two forms.
 
-Coding rate of n rows F in D dimensions: R(F) = 1/2 log det(I + F^T F / (n eps)).
+Idea:
+    Features that are rich as a whole and simple within each class: the coding rate of all less that of the classes.
 
-- transrate: R(Z) - 1/C sum_c R(Z_c), Z centred by the overall mean; every class weighs the same. This is the form of
-  the Transfer-Learning-Library, and the one most tables use.
-- transrate_normalised: the authors' released code. Rows to unit length, centred, to unit length again; classes weigh
-  N_c / N; both rates are divided by the rank of Z, so that wide models are not favoured for their width alone.
+Source:
+    Huang et al., ICML 2022, 'Frustratingly Easy Transferability Estimation'.
 
-Different numbers on the same features, and different rankings: say which. A determinant is taken on the smaller of the
-n x n and D x D sides. Cost N D^2 for Z + sum_c n_c D min(n_c, D); memory D^2. Reads chunks of rows and one class at
-a time.
+Ours:
+    Two incompatible forms are in use: different numbers on the same features, and different rankings, so say which. A
+    determinant is taken on the smaller of the n x n and D x D sides.
+
+Cost:
+    N D^2 for Z + sum_c n_c D min(n_c, D); memory D^2. Reads chunks of rows and one class at a time.
+
+Fails:
+    Where a class has fewer samples than dimensions its rate is that of a few directions, and the difference is large
+    whatever the labels: wide models are favoured, noise too, less by the normalised form. Where the features are so
+    small that eps counts, it depends on their scale.
 """
 
 from __future__ import annotations
@@ -28,7 +35,15 @@ Prepare = Callable[[Tensor], Tensor]
 
 @scorer(tasks={"classification", "detection"}, streams=True)
 def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
-    """Parts `rate` and `class_rate` (mean over classes), in nats; value: their difference."""
+    """Parts `rate` and `class_rate` (mean over classes), in nats; value: their difference.
+
+    Formula:
+        R(F) = 1/2 log det(I + F^T F / (n eps)) of n rows F
+        TransRate = R(Z) - 1/C sum_c R(Z_c),   Z centred by the overall mean; every class weighs the same
+
+    Source:
+        Huang et al., ICML 2022; the form of the Transfer-Learning-Library, and the one most tables use.
+    """
     _check(eps)
     n, mean = len(data.features), column_mean(data)
     rate = _half_log_det(scatter(data) / (n * eps))
@@ -39,7 +54,16 @@ def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
 
 @scorer(tasks={"classification", "detection"}, streams=True)
 def transrate_normalised(data: FeatureSet, *, eps: float = 1e-4) -> Score:
-    """Parts `rz`, `rzy` (rates per dimension of the rank) and `rank`; value: rz - rzy."""
+    """Parts `rz`, `rzy` (rates per dimension of the rank) and `rank`; value: rz - rzy.
+
+    Formula:
+        R(F) = 1/2 log det(I + F^T F / (n eps)) of n rows F
+        (R(Z) - sum_c N_c / N R(Z_c)) / rank(Z),   rows of Z to unit length, centred, to unit length again
+
+    Source:
+        Huang et al., ICML 2022; the authors' released code, which divides by the rank of Z, so that wide models are not
+        favoured for their width alone.
+    """
     _check(eps)
     x, n = data.features, len(data.features)
     mean = sum(_unit(rows).sum(0) for _, rows in chunks(x, torch.float64)) / n
