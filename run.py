@@ -1,25 +1,21 @@
 """modelrank's one command: `python run.py [group=option ...]`; conf/config.yaml is the table of contents."""
 
 import logging
-import signal
 import sys
-import threading
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from modelrank import build, ranks, sweep  # they import torch and the like only when they need them: --help is quick
+from modelrank import build, ranks, stopping, sweep  # torch and the like they import when they need them
 from modelrank.types import ModelRankError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     log = logging.getLogger("modelrank")
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        # as Ctrl-C, so that a stopped job keeps the rows it has and ends its tracked run; Lightning would go on
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopping.heed()  # here too: a launcher may have started another process for this job
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     if cfg.skip_done and sweep.already_done():
         log.info("done already, skipped (skip_done=true)")
@@ -30,7 +26,7 @@ def main(cfg: DictConfig) -> None:
             build.stage(cfg)(cfg, tracker)
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
         log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
-        sys.exit(130)  # as shells say it of a stopped command; it ends a sweep too
+        stopping.leave()  # it ends a sweep too
     except Exception as error:
         if sweeping or not isinstance(error, ModelRankError):
             log.exception("the job failed")  # Hydra leaves no traceback in a job's own log
@@ -39,9 +35,12 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    stopping.heed()
     try:
         build.refuse_unreadable(sys.argv[1:])
         build.refuse_foreign(sys.argv[1:])
+        main()
     except ModelRankError as error:
         sys.exit(f"modelrank: {error}")
-    main()
+    except KeyboardInterrupt:
+        stopping.leave()

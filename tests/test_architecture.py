@@ -13,6 +13,7 @@ ROOMS = {
     "keys": {"types"},
     "provenance": set(),
     "ranks": set(),
+    "stopping": set(),
     "packages": {"types", "progress"},
     "progress": set(),
     "trainers": {"progress"},

@@ -97,27 +97,42 @@ def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cache):
 
 
 @pytest.mark.slow  # how far the run is when the signal comes depends on the machine
-@pytest.mark.parametrize(("stage", "sign"), [("score", signal.SIGTERM), ("extract", signal.SIGINT)])
-def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cache, stage, sign):
-    out, table = tmp_path / "out", {"score": "scores.csv", "extract": "features.csv"}[stage]
-    overrides = ["dataset.subsample.train=500", "hub.image_size=64", "logger=wandb", "scorer=disco", "stability=null"]
+@pytest.mark.parametrize(
+    ("stage", "sign", "kill"),
+    [
+        ("score", signal.SIGTERM, os.kill),
+        ("extract", signal.SIGINT, os.killpg),  # a terminal's Ctrl-C goes to the loader's workers too
+        ("finetune", signal.SIGTERM, os.killpg),  # and so does a scheduler's stop
+        ("finetune", signal.SIGINT, os.kill),
+    ],
+)
+def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cache, stage, sign, kill):
+    out, table = tmp_path / "out", {"score": "scores.csv", "extract": "features.csv", "finetune": "truth.csv"}[stage]
+    overrides = [f"stage={stage}", "hub.image_size=64", "logger=wandb", "scorer=disco", "stability=null"]
+    overrides += ["protocol=finetune_small", "protocol.learning_rates=[0.01]", "protocol.image_size=64"]
+    if stage == "finetune":  # the second model trains when it has begun its first point
+        overrides += [f"stage.table={tmp_path}/measured.csv", "protocol.steps=12"]
+        begun = "truth/*/lr0.01*"
+    else:  # it is being extracted when it has its lock
+        overrides += ["dataset.subsample.train=500"]
+        begun = "features/*.lock"
     with open(tmp_path / "said", "w") as said:
         run = subprocess.Popen(
-            command(*overrides, f"stage={stage}", f"paths.cache={cache}", f"hydra.run.dir={out}"),
+            command(*overrides, f"paths.cache={cache}", f"hydra.run.dir={out}"),
             stdout=said,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-    # the second model has begun when it has its lock
-    while len(list((cache / "features").glob("*.lock"))) < 2:
+    while len(list(cache.glob(begun))) < 2:
         assert run.poll() is None, (tmp_path / "said").read_text()
         time.sleep(0.1)
     time.sleep(1)
     before = sum(int(ticks) for ticks in Path(f"/proc/{run.pid}/stat").read_text().rsplit(")")[-1].split()[11:13])
-    run.send_signal(sign)
+    kill(run.pid, sign)
     _, status, used = os.wait4(run.pid, 0)
     run.returncode = os.waitstatus_to_exitcode(status)
-    assert run.returncode == 130, (tmp_path / "said").read_text()
+    assert run.returncode == 128 + sign, (tmp_path / "said").read_text()
     assert (
         used.ru_utime + used.ru_stime - before / TIMES < 5
     )  # seconds of the CPU: other work may go on beside the tests

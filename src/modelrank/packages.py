@@ -20,9 +20,10 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import IO, Literal
 
 from modelrank.progress import Progress
@@ -210,9 +211,20 @@ def _check(path: Path, package: PackageFile, wayout: str) -> None:
 
 
 def _with_progress(client: Callable[[], Path], package: PackageFile, scratch: Path, target: Path) -> Path:
-    """Run `client` with a bar of bytes and rate; the clients differ, so the bar watches the file that grows."""
-    with ThreadPoolExecutor(1) as pool, Progress(f"fetch {package.file}", unit="B", scaled=True) as bar:
-        future = pool.submit(client)
+    """Run `client` with a bar of bytes and rate; the clients differ, so the bar watches the file that grows.
+
+    In a thread that nobody waits for when the run is stopped.
+    """
+    future: Future[Path] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(client())
+        except Exception as error:
+            future.set_exception(error)
+
+    with Progress(f"fetch {package.file}", unit="B", scaled=True) as bar:
+        Thread(target=work, daemon=True).start()
         while wait([future], timeout=0.2).not_done:
             bar.update(max(0, _largest(scratch) - bar.done))
         try:

@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM: a run keeps the rows it has, ends its tracked run, and is gone within seconds.
+
+The first signal is a KeyboardInterrupt in the main thread, whatever it does there, so that everything on the way out
+is closed; Lightning makes a SystemExit of it. A second one ends the process at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import NoReturn
+
+ONCE = 1.0  # seconds: a terminal, `timeout` and schedulers may send one stop to the process and to its group
+
+
+class _Stop:
+    """The first signal and the time it came; of the process that began to heed."""
+
+    def __init__(self) -> None:
+        self.process, self.number, self.came = os.getpid(), 0, 0.0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a forked loader worker, which has inherited this: its parent does the rest
+            os._exit(128 + number)
+        if self.number:
+            if time.monotonic() - self.came > ONCE:
+                os._exit(128 + self.number)
+            return
+        self.number, self.came = number, time.monotonic()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report the workers' end as an error of its own
+        for worker in multiprocessing.active_children():
+            if worker.daemon:  # of a loader; left alone it finishes its batch first
+                worker.terminate()
+        raise KeyboardInterrupt
+
+
+_stop = _Stop()
+
+
+def heed() -> None:
+    """From here on; where somebody else handles these signals (a scheduler's plugin, `nohup`), they go on to."""
+    global _stop
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _stop = _Stop()
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) == default or isinstance(signal.getsignal(number), _Stop):
+            signal.signal(number, _stop)
+
+
+def leave() -> NoReturn:
+    """Exit as shells say it of a stopped command: 130 after Ctrl-C, 143 after SIGTERM."""
+    raise SystemExit(128 + (_stop.number or signal.SIGINT))

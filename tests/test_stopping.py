@@ -1,0 +1,85 @@
+"""Signals, in a process of its own that says what it did on the way out; the whole command: tests/test_engines.py."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PROGRAM = """
+import os, sys, time
+from modelrank import stopping
+stopping.heed()
+read, write = os.pipe()
+if not os.fork():  # as a loader's worker before it has begun
+    os.write(write, b".")
+    time.sleep(60)
+try:
+    os.read(read, 1)
+    print("begun", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    stopping.leave()
+finally:
+    print("closing", flush=True)
+    time.sleep(float(sys.argv[1]))
+    print("closed", flush=True)
+"""
+
+
+def begun(closing: float) -> subprocess.Popen:
+    run = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(closing)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert run.stdout.readline() == "begun\n"
+    return run
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_its_processes_closes_what_is_open_once(sign, code):
+    run = begun(closing=0.1)
+    os.kill(run.pid, sign)  # as `timeout` does it: to the process, then to its group, which is one stop
+    os.killpg(run.pid, sign)
+    assert run.communicate(timeout=30)[0] == "closing\nclosed\n"  # the child has died without a word, else this waits
+    assert run.returncode == code
+
+
+def test_a_second_signal_ends_what_does_not_end():
+    run = begun(closing=60)
+    run.send_signal(signal.SIGTERM)
+    assert run.stdout.readline() == "closing\n"
+    time.sleep(1.1)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.communicate(timeout=30)[0] == ""
+    assert run.returncode == 143
+
+
+def test_a_download_is_not_waited_for(tmp_path):
+    program = f"""
+import sys, time
+from pathlib import Path
+from modelrank import packages, stopping
+stopping.heed()
+def client(package, folder):
+    print("begun", flush=True)
+    time.sleep(60)
+packages._CLIENTS["pypi"] = client
+pin = packages.PackageFile("pypi", "tiny", "1.0", "tiny-1.0.tar.gz", "0" * 64)
+try:
+    packages.fetch(pin, Path({str(tmp_path)!r}))
+except KeyboardInterrupt:
+    stopping.leave()
+"""
+    run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert run.stdout.readline() == "begun\n"
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=30)
+    assert run.returncode == 143
+    assert [path.name for path in (tmp_path / "packages").iterdir()] == [".tiny-1.0.tar.gz.lock"]
