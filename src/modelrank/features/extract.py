@@ -6,6 +6,8 @@ Torch is imported when features are read, Lightning only when a model has to run
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from modelrank.hub.preprocessing import Preprocessing
 
 DTYPES = ("float32", "float16")
+log = logging.getLogger(__name__)
 
 
 def extract(
@@ -37,7 +40,7 @@ def extract(
     scored: Sequence[str],
     image_size: int | None,
     batch_size: int,
-    workers: int,
+    workers: int | None = None,
     dtype: str = "float32",
     boxes: Mapping[str, Any] | None = None,
 ) -> FeatureSet:
@@ -51,6 +54,8 @@ def extract(
     same batches, so its result is the same as that of an uninterrupted one.
 
     image_size: side in pixels, None for the model's own. batch_size, workers: of the loader; no part of the key.
+    workers: processes that decode images; None: one a core where there are images to decode. Decoded images are kept
+    in `data.pixels`, so that the next model finds them.
     Raises ModelRankError for features that are NaN or infinite, a store that cannot be written, a wrong `dtype`, and
     what loading the model or an image raises. Cost: one forward pass per image; memory N x (D + S) beyond the model.
     """
@@ -77,7 +82,7 @@ def extract(
             if entry is None:
                 tensors, facts = _forward(
                     model,
-                    [data.splits[name] for name in scored],
+                    _splits(data, scored, preprocessing),
                     preprocessing,
                     pooling,
                     store=store,
@@ -107,6 +112,14 @@ def extract(
     )
 
 
+def _splits(data: ImageData, scored: Sequence[str], preprocessing: Preprocessing) -> list[ImageSplit]:
+    if data.task == "detection":  # boxes count pixels of the image at its full size
+        return [data.splits[name] for name in scored]
+    from modelrank.data.decoded import Shrink
+
+    return [data.shrunk(name, Shrink(preprocessing.resize, preprocessing.interpolation)) for name in scored]
+
+
 def _pooling(boxes: Mapping[str, Any] | None) -> BoxPooling:
     from modelrank.features.box_pooling import BoxPooling
 
@@ -126,7 +139,7 @@ def _forward(
     cache: Path,
     trainer: Callable[..., pl.Trainer],
     batch_size: int,
-    workers: int,
+    workers: int | None,
     dtype: str,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors that are stored and the facts for their header.
@@ -154,7 +167,7 @@ def _forward(
         # Parts end where batches end, so the batches of the images that are left are those of a first run.
         Subset(plan.images, of_row[writer.missing].unique().tolist()),
         batch_size=batch_size,
-        workers=workers,
+        workers=_workers(splits, batch_size) if workers is None else workers,
         collate_fn=plan.collate,
     )
     with quiet():
@@ -191,3 +204,22 @@ def _forward(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
     }
+
+
+def _workers(splits: Sequence[ImageSplit], batch_size: int) -> int:
+    """One a core that this process may use (16 at most, each holds two batches), where images are to be decoded.
+
+    Reading decoded ones is no work, but on a GPU two processes read while it computes.
+    """
+    import torch
+
+    from modelrank.data.decoded import Shrunk
+
+    count = sum(len(split) for split in splits)
+    missing = sum(split.images.missing() if isinstance(split.images, Shrunk) else len(split) for split in splits)
+    if not missing:
+        return 2 if torch.accelerator.is_available() else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, 16, -(-missing // batch_size))
+    log.info("%d of %d images are to be decoded, by %d processes", missing, count, workers)
+    return workers

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from modelrank import build
+from modelrank.data.decoded import PixelStore, Shrink
 from modelrank.data.images import ImageData
 from modelrank.data.spec import DatasetSpec
 from modelrank.hub.model import PretrainedModel
@@ -33,7 +36,17 @@ def opened(cfg: DictConfig) -> tuple[dict[str, PretrainedModel], ImageData]:
     if missing:
         lines = "; ".join(f"the {asset.kind} of {asset.name} ({asset.where})" for asset in missing)
         raise MissingAsset(f"missing: {lines}. `python run.py stage=check` lists every asset.")
-    return models, spec.load(cache)
+    return models, with_pixels(cfg, models, spec.load(cache))
+
+
+def with_pixels(cfg: DictConfig, models: Mapping[str, Any], data: ImageData) -> ImageData:
+    """The images, decoded once for all of these models: see `data.decoded`."""
+    if not isinstance(data, ImageData) or not cfg.pixels_gb:
+        return data
+    at = [model.preprocessing.at(cfg.hub.image_size) for model in models.values() if hasattr(model, "preprocessing")]
+    shrinks = [Shrink(one.resize, one.interpolation) for one in at]
+    store = PixelStore(Path(cfg.paths.cache) / "pixels", int(cfg.pixels_gb * 1e9), shrinks)
+    return replace(data, pixels=store)
 
 
 def _assets(models: Mapping[str, PretrainedModel], spec: DatasetSpec, cache: Path) -> list[Availability]:

@@ -19,7 +19,7 @@ from modelrank.features.from_files import SavedFeatures
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
-from modelrank.stages.check import opened
+from modelrank.stages.check import opened, with_pixels
 from modelrank.stages.rows import finish, raise_for_failed, rows_of, run_facts
 from modelrank.tracking import Tracker
 from modelrank.types import FeatureSet, ModelRankError
@@ -55,7 +55,9 @@ def feature_sets(
         yield from _saved(models, data)
         return
     log.info("images: %s; scored: %s", data.source, " + ".join(data.scored))
-    general = build.general_dataset(cfg).load(Path(cfg.paths.cache)) if cfg.get("general") else None
+    general = None
+    if cfg.get("general"):
+        general = with_pixels(cfg, models, build.general_dataset(cfg).load(Path(cfg.paths.cache)))
     for model in models.values():
         try:
             features = features_of(cfg, model, data)

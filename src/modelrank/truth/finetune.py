@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import nn
-from torchvision.transforms.v2 import InterpolationMode, Resize
 
+from modelrank.data.decoded import Shrink
 from modelrank.data.images import ImageData, ImageSplit, Transform
 from modelrank.data.module import ImageDataModule
 from modelrank.hub.model import PretrainedModel
@@ -289,14 +289,14 @@ def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
     The short side becomes that of the evaluation transform, with its own interpolation, so evaluation sees exactly
     the pixels that it would have seen.
     """
-    mode = InterpolationMode(preprocessing.interpolation)
 
-    def shrunk(split: ImageSplit) -> ImageSplit:
-        shrink = Resize(preprocessing.resize, mode)
-        images = [np.asarray(shrink(split[i][0])) for i in range(len(split))]
+    def held(split: ImageSplit) -> ImageSplit:
+        images = [split.images[i] for i in range(len(split))]
         return ImageSplit(images, split.targets, split.ids, groups=split.groups)
 
-    return replace(data, splits={name: shrunk(split) for name, split in data.splits.items() if name != "rest"})
+    shrink = Shrink(preprocessing.resize, preprocessing.interpolation)
+    names = [name for name in data.splits if name != "rest"]
+    return replace(data, splits={name: held(data.shrunk(name, shrink)) for name in names}, pixels=None)
 
 
 def has_depthwise(network: nn.Module) -> bool:
