@@ -34,9 +34,9 @@ import pandas as pd
 import torch
 
 import modelrank
-from modelrank.api import conf_dir
 from modelrank.features.file import FeatureFile
 from modelrank.provenance import commit, versions
+from modelrank.root import CONF
 from modelrank.scorers.contract import facts_of
 from modelrank.types import FeatureSet
 
@@ -73,7 +73,7 @@ def scorers() -> dict[str, Callable[..., Any]]:
 
     from modelrank import build
 
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         every = build.scorers(compose("config", ["scorer=all"]))
     return {n: s for n, s in every.items() if "classification" in facts_of(s).tasks and n not in NO_FEATURES}
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from modelrank import build
 from modelrank.features.file import FeatureFile
 from modelrank.ranking import order
+from modelrank.root import CONF
 from modelrank.scorers.contract import facts_of
 from modelrank.targets import read_targets
 from modelrank.types import FeatureSet, ModelRankError, Ranking, Score, ScorerNotApplicable, Task
@@ -111,16 +112,10 @@ def rank(
     return order.rank(scorer, scores, combine=facts_of(bound).combine, failed=failed)
 
 
-def conf_dir() -> Path:
-    """The configuration: inside the package when installed as a wheel, beside `src` in a checkout."""
-    package = Path(__file__).parent
-    return next(path for path in (package / "conf", package.parents[1] / "conf") if path.is_dir())
-
-
 @cache  # reading and making one takes 5 ms, as long as scoring few samples
 def _bound(name: str) -> partial[Score]:
     """The scorer with the hyper-parameters of its YAML."""
-    files = {file.stem: file for file in sorted((conf_dir() / "scorer").glob("*.yaml"))}
+    files = {file.stem: file for file in sorted((CONF / "scorer").glob("*.yaml"))}
 
     def spec(one: str) -> DictConfig | None:  # some files are sets of scorers
         found = cast(DictConfig, OmegaConf.load(files[one]))

@@ -132,7 +132,7 @@ def refuse_foreign(arguments: Sequence[str]) -> None:
                 known = ", ".join(library.strip(".") for library in LIBRARIES)
                 raise ModelRankError(
                     f"{argument}: on the command line a _target_ is of {known}, and {target} is not run; if it is "
-                    "yours, name it in a YAML of your own below conf/"
+                    "yours, name it in a YAML of your own, below conf/ or in a folder given by --config-dir"
                 )
 
 

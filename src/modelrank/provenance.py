@@ -10,6 +10,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from modelrank.root import CLONE
+
 PACKAGES = ("modelrank", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
 
 
@@ -22,6 +24,8 @@ def versions() -> str:
 @cache
 def commit() -> str:
     """The commit of this code, `-dirty` with changes on top; empty outside a git checkout."""
+    if not CLONE:
+        return ""  # the package may lie in a checkout of something else
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -29,6 +33,12 @@ def commit() -> str:
         return ""
 
 
+def program() -> str:
+    """How this run was started: `python run.py`, `modelrank` (the console script) or `python -m modelrank`."""
+    script = Path(sys.argv[0])
+    return {"__main__": "python -m modelrank", "modelrank": "modelrank"}.get(script.stem, f"python {script.name}")
+
+
 def command() -> str:
     """The command line as it was typed, without the folder of the script."""
-    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([*program().split(), *sys.argv[1:]])

@@ -5,7 +5,8 @@ import pytest
 from modelrank.replay.game import play, replay, target
 from modelrank.replay.hubs import hub
 from modelrank.replay.policies import Believing, Halving, InOrder, Scorer, largest, random, static_order
-from modelrank.truth.published import SHIPPED, published_rows
+from modelrank.root import ROOT
+from modelrank.truth.published import published_rows
 from modelrank.types import ModelRankError
 
 
@@ -105,7 +106,7 @@ def test_halving_needs_curves_and_memory_needs_something_to_remember():
 
 @pytest.mark.parametrize(("name", "expected"), [("supervised", 0.837), ("self_supervised", 0.685)])
 def test_the_static_order_of_the_published_hubs(name, expected):
-    rows = published_rows(SHIPPED / "experiments/truth/published.csv")
+    rows = published_rows(ROOT / "experiments/truth/published.csv")
     rows = rows.loc[(rows.hub == name) & (rows.protocol == "full"), ["dataset", "model", "accuracy"]]
     judged = replay(hub(rows, name), {"static order": InOrder(static_order)})
     assert judged.groupby("dataset").tau_w.first().mean() == pytest.approx(expected, abs=5e-4)

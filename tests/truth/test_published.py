@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from scipy.stats import weightedtau
 
+from modelrank.root import ROOT
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import SHIPPED, accuracies, mean_rank_elsewhere, published, published_rows
+from modelrank.truth.published import accuracies, mean_rank_elsewhere, published, published_rows
 from modelrank.types import ModelRankError
 
 PUBLISHED = "experiments/truth/published.csv"
@@ -37,7 +38,7 @@ def test_mean_rank_looks_at_the_other_data_sets_only():
 
 
 def test_published_scores_rank_as_their_library_says():
-    scores = pd.read_csv(SHIPPED / "experiments/truth/published_scores.csv")
+    scores = pd.read_csv(ROOT / "experiments/truth/published_scores.csv")
     assert scores.source.notna().all()
     for scorer, expected in {"hscore": 0.650, "leep": 0.419, "logme": 0.670, "nce": 0.687}.items():
         taus = [weightedtau(g[scorer], g.accuracy).statistic for _, g in scores.groupby("dataset")]
@@ -73,7 +74,7 @@ def test_only_the_models_of_the_hub_are_ranked_among_each_other():
 
 
 def test_published_tau_has_sources():
-    tau = pd.read_csv(SHIPPED / "experiments/truth/published_tau.csv")
+    tau = pd.read_csv(ROOT / "experiments/truth/published_tau.csv")
     assert tau.groupby(["hub", "scorer"]).size().to_dict()["supervised", "sfda"] == 11
     assert tau.query("hub == 'supervised' and scorer == 'sfda'").tau_w.mean() == pytest.approx(0.710, abs=1e-3)
     assert tau.source.str.startswith("https://").all()

@@ -15,9 +15,10 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.hub.weights import check_fit
 from modelrank.keys import digest
+from modelrank.root import ROOT
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
-FOLDER = Path(__file__).parents[3] / "experiments" / "pretrained"  # of the source tree; an installed package has none
+FOLDER = ROOT / "experiments" / "pretrained"  # an installed package has none
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from modelrank.data.decoded import PixelStore, Shrink
 from modelrank.data.images import ImageData
 from modelrank.data.spec import DatasetSpec
 from modelrank.hub.model import PretrainedModel
+from modelrank.provenance import program
 from modelrank.report import terminal
 from modelrank.tracking import Tracker
 from modelrank.types import Availability, MissingAsset
@@ -35,7 +36,7 @@ def opened(cfg: DictConfig) -> tuple[dict[str, PretrainedModel], ImageData]:
     missing = [asset for asset in _assets(models, spec, cache) if asset.state == "missing"]
     if missing:
         lines = "; ".join(f"the {asset.kind} of {asset.name} ({asset.where})" for asset in missing)
-        raise MissingAsset(f"missing: {lines}. `python run.py stage=check` lists every asset.")
+        raise MissingAsset(f"missing: {lines}. `{program()} stage=check` lists every asset.")
     return models, with_pixels(cfg, models, spec.load(cache))
 
 

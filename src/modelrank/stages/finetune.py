@@ -15,13 +15,13 @@ from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.recommend.winner import save
 from modelrank.report import terminal
+from modelrank.root import resolve
 from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, raise_for_failed, rows_of
 from modelrank.tracking import Tracker
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.ledger import IDS
 from modelrank.truth.measure import cell_folder, measure, record
-from modelrank.truth.published import resolve
 from modelrank.types import ModelRankError, NotMeasured
 
 log = logging.getLogger(__name__)

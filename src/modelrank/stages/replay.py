@@ -16,10 +16,11 @@ from modelrank.replay.policies import Believing, InOrder, Policy, Scorer
 from modelrank.replay.verdict import verdict
 from modelrank.report import replay as figure
 from modelrank.report import terminal
+from modelrank.root import resolve
 from modelrank.stages.rows import finish
 from modelrank.tracking import Tracker
 from modelrank.truth.ledger import rows as measured_rows
-from modelrank.truth.published import published_rows, resolve
+from modelrank.truth.published import published_rows
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import pandas as pd
 from torch import Tensor
 
 from modelrank.data.images import ImageData
+from modelrank.root import resolve
 from modelrank.truth.ledger import NAMES, ROW, Asked, add
-from modelrank.truth.published import resolve
 from modelrank.types import Boxes
 
 IMAGES = 6  # the first of the test split

@@ -20,7 +20,8 @@ import pandas as pd
 from filelock import FileLock
 
 from modelrank.keys import short
-from modelrank.truth.published import resolve, static_order, valid
+from modelrank.root import resolve
+from modelrank.truth.published import static_order, valid
 from modelrank.types import ModelRankError, NotMeasured, Truth
 
 if TYPE_CHECKING:

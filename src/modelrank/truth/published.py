@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from modelrank.root import resolve
 from modelrank.types import ModelRankError, Truth
 
 if TYPE_CHECKING:
     from modelrank.truth.ledger import Asked
 
-SHIPPED = Path(__file__).parents[3]  # relative paths in conf/truth start here, wherever the user's shell stands
 COLUMNS = ("hub", "dataset", "model", "protocol", "metric", "accuracy", "source")
 KEY = ("hub", "dataset", "model", "protocol")
 
@@ -123,8 +123,3 @@ def static_order(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
         for model, rank in zip(accuracy, rankdata([-value for value in accuracy.values()]), strict=True):
             ranks.setdefault(model, []).append(float(rank))
     return {model: float(np.mean(values)) for model, values in ranks.items()}
-
-
-def resolve(path: str | Path) -> Path:
-    """A relative path of a config counts from the project's root."""
-    return SHIPPED / Path(path).expanduser()  # an absolute path stays as it is

@@ -1,0 +1,52 @@
+"""The one command: `modelrank [group=option ...]`, in a clone `python run.py`; conf/config.yaml lists what there is."""
+
+import logging
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from modelrank import build, ranks, stopping, sweep  # torch and the like they import when they need them
+from modelrank.root import CONF
+from modelrank.types import ModelRankError
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def main(cfg: DictConfig) -> None:
+    log = logging.getLogger("modelrank")
+    stopping.heed()  # here too: a launcher may have started another process for this job
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    if cfg.skip_done and sweep.already_done():
+        log.info("done already, skipped (skip_done=true)")
+        return
+    try:
+        build.refuse_impossible(cfg, sweeping=sweeping)
+        with ranks.own_part(cfg) as cfg, build.tracker(cfg) as tracker:
+            build.stage(cfg)(cfg, tracker)
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
+        log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
+        stopping.leave()  # it ends a sweep too
+    except Exception as error:
+        if sweeping or not isinstance(error, ModelRankError):
+            log.exception("the job failed")  # Hydra leaves no traceback in a job's own log
+            raise
+        sys.exit(f"modelrank: {error}")  # a sentence, not a traceback; exit code 1
+
+
+def run() -> None:
+    """The console script."""
+    stopping.heed()
+    try:
+        build.refuse_unreadable(sys.argv[1:])
+        build.refuse_foreign(sys.argv[1:])
+        main()
+    except ModelRankError as error:
+        sys.exit(f"modelrank: {error}")
+    except KeyboardInterrupt:
+        stopping.leave()
+
+
+if __name__ == "__main__":
+    run()
