@@ -1,4 +1,4 @@
-"""The encoders that travel with the source tree: their bytes are the pinned ones, they load, and they are small."""
+"""The encoders that are shipped: their bytes are the pinned ones, they load, and they are small."""
 
 import json
 import shutil
@@ -92,7 +92,7 @@ def test_an_installed_package_says_that_it_has_no_weights(one):
     weights, path = one
     path.unlink()
     assert weights.availability(Path("cache"), "x").state == "missing"
-    with pytest.raises(MissingAsset, match=rf"no weights of {weights.name}: they travel with modelrank's source tree"):
+    with pytest.raises(MissingAsset, match=rf"no weights of {weights.name}: they are shipped as .* which is gone"):
         weights.load_into(torch.nn.Linear(1, 1), Path("cache"))
 
 

@@ -18,7 +18,7 @@ from modelrank.keys import digest
 from modelrank.root import ROOT
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
-FOLDER = ROOT / "experiments" / "pretrained"  # an installed package has none
+FOLDER = ROOT / "experiments" / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ShippedWeights:
         if (found := digest(self._path)) != self.sha256:
             raise ModelRankError(
                 f"{self._path} is not the file that conf pins (sha256 {found[:12]}, not {self.sha256[:12]}); "
-                "git checkout brings the shipped one back, for weights of your own take hub=checkpoints"
+                "git checkout or a new installation brings the shipped one back; for your own weights: hub=checkpoints"
             )
         try:
             tensors = load_file(self._path)
@@ -71,10 +71,7 @@ class ShippedWeights:
 
     @property
     def _way_out(self) -> str:
-        return (
-            f"they travel with modelrank's source tree, not with an installed package; use a clone, or put the file "
-            f"at {self._path}"
-        )
+        return f"they are shipped as {self._path}, which is gone; git checkout or a new installation brings it back"
 
 
 def encoder(
