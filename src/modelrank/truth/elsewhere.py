@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from modelrank.root import resolve
 from modelrank.truth import ledger
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import published_rows, resolve
+from modelrank.truth.published import published_rows
 from modelrank.types import NotMeasured
 
 ENOUGH = 3  # data sets by the protocol in question, after which those by other protocols are left out
