@@ -19,7 +19,7 @@ from modelrank.data.folder import FolderCopy
 from modelrank.data.spec import DatasetSpec
 from modelrank.hub.checkpoint_files import snapshots
 from modelrank.ranking.agreement import ceiling
-from modelrank.truth.ledger import Asked, add, data_id, measured, model_id, protocol_id, rows, truth_of
+from modelrank.truth.ledger import Asked, add, data_id, measured, model_id, protocol_id, rows, take, truth_of, vouch
 from modelrank.types import ModelRankError, NotMeasured
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -323,3 +323,45 @@ def test_a_damaged_table_is_named_when_a_row_is_added(tmp_path, damage):
     with pytest.raises(ModelRankError, match=r"cannot read the table of accuracies .*measured\.csv.*mend or remove it"):
         add(path, [row()])
     assert path.read_bytes() == damage
+
+
+# --- digests: a number that is no longer what was measured ---
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("0.625", "0.925"), ("0.625", ""), (",A,", ",B,"), ("tiny", "full"), ("digits", "cars"), ("abc", "abd")],
+)
+def test_an_edited_row_is_refused_by_name(tmp_path, old, new):
+    table = tmp_path / "measured.csv"
+    add(table, [row("a", accuracy=0.625, map50=None), row("b", accuracy=0.5, map50=0.25)])
+    assert measured(ASKED, paths=[table]).accuracy == {"a": 0.625, "b": 0.5}
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([lines[0], lines[1].replace(old, new, 1), lines[2]]))
+    with pytest.raises(ModelRankError, match=r"measured\.csv: 1 rows are not what was measured, first \(.*digest"):
+        measured(ASKED, paths=[table])
+    add(table, [row("a", accuracy=0.75), row("c")])  # measuring goes on, and brings the row back where it is the same
+    if (old, new) in (("0.625", "0.925"), ("abc", "abd")):
+        assert measured(ASKED, paths=[table]).accuracy == {"a": 0.75, "b": 0.5, "c": 0.5}
+
+
+def test_rows_without_a_digest_are_read_said_and_given_one(tmp_path):
+    table = tmp_path / "measured.csv"
+    write(table, row("a", accuracy="0.10"), row("b", accuracy="0.20"))  # as an earlier version wrote them
+    assert "(2 of 2 rows without a digest)" in measured(ASKED, paths=[table]).source
+    add(table, [row("c", note="new")])  # a column more
+    assert "(2 of 3 rows without a digest)" in measured(ASKED, paths=[table]).source
+    other = tmp_path / "other.csv"
+    take(other, table)
+    assert "(2 of 3 rows without a digest)" in measured(ASKED, paths=[other]).source, (
+        "what others wrote is not vouched for by importing"
+    )
+    assert vouch(table) == 2
+    assert vouch(table) == 0
+    truth = measured(ASKED, paths=[table])
+    assert truth.accuracy == {"a": 0.1, "b": 0.2, "c": 0.5}
+    assert "digest" not in truth.source
+    assert "0.10" in table.read_text()
+    table.write_text(table.read_text().replace("0.10", "0.11"))
+    with pytest.raises(ModelRankError, match="not what was measured"):
+        vouch(table)

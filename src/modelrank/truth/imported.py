@@ -41,8 +41,8 @@ def imported(
         raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
     if {*IDS, "seed"} <= columns:
         rows = ledger.rows([path])
-        rows = rows.loc[rows.model_id != ""].drop(columns="file")
-        ledger.add(ledger_table, [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")])
+        rows = rows.loc[rows.model_id != ""]
+        ledger.take(ledger_table, path)
     else:
         rows = _by_name(path, columns)
         _add(Path(named_table), rows)

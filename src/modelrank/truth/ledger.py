@@ -35,6 +35,7 @@ IDS = ("model_id", "data_id", "protocol_id")  # 12 hex digits each
 ROW = (*IDS, "seed")  # what makes a row unique; measured again = replaced
 NAMES = ("dataset", "model", "protocol")
 CELL = (*NAMES, "seed")
+DIGEST = "digest"  # column: `short` of the other cells of the row that are not empty, as text
 OTHER = {  # what a row with the right names and another id is
     "protocol_id": "by other settings of {protocol}",
     "data_id": "on other images named {dataset}",
@@ -126,7 +127,7 @@ def truth_of(
         metric=str(chosen.metric.iloc[0]),
         accuracy=_means(found),
         per_seed={seed: {model: values[seed] for model, values in found.items() if seed in values} for seed in seeds},
-        source=f"{', '.join(dict.fromkeys(chosen.file))}, measured at commit {commits}",
+        source=f"{', '.join(dict.fromkeys(chosen.file))}, measured at commit {commits}{_unvouched(chosen)}",
         mean_rank_elsewhere=mean_rank_elsewhere or {},
         unmatched=unmatched,
     )
@@ -137,7 +138,7 @@ def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
     `seed`, `accuracy`, `val_accuracy`, `lr`, `weight_decay`.
 
     NotMeasured: no file exists. ModelRankError names the file and the row: accuracies that are missing or no fraction
-    of 1, rows that are there twice, columns that lack. Rows without ids (of an earlier version) match nothing.
+    of 1, rows that are there twice or do not fit their digest, columns that lack. Rows without ids (of an earlier version) match nothing.
     """
     existing = [path for path in map(resolve, paths) if path.exists() and not _emptied(path)]
     if not existing:
@@ -151,30 +152,83 @@ def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
-    """Add measured rows, or rows about them, in the place of those with the same ids and seed.
+    """Add measured rows (with their digest), or rows about them, in the place of those with the same ids and seed.
 
     A row of an earlier version, without ids, goes where its cell (names and seed) is measured again: it was of no use.
     Under a lock and by renaming: no reader sees half a table, no two processes lose each other's rows. ModelRankError
     where a row has not all of the `ROW`.
     """
-    path = Path(path)
     if bad := [row for row in new if not all(str(row.get(column, "")) for column in ROW)]:
         raise ModelRankError(f"{path}: a row without {', '.join(ROW)} could not be found again: {dict(bad[0])}")
+    fresh = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()} for row in new])
+    fresh = fresh.fillna("")  # what only some of them have
+    _merge(Path(path), _vouched(fresh) if "accuracy" in fresh else fresh)
+
+
+def take(path: str | Path, other: Path) -> None:
+    """Add the rows of another ledger that have ids, as they are: without a digest where they have none."""
+    theirs = _text(other)
+    _merge(Path(path), theirs.loc[theirs.model_id != ""])
+
+
+def vouch(path: Path) -> int:
+    """Give the rows that have no digest theirs, in place; how many there were."""
+    with _alone(path):
+        table = _text(path)
+        _intact(table, path)
+        bare = table.reindex(columns=[DIGEST], fill_value="")[DIGEST] == ""
+        _write(path, pd.concat([table.loc[~bare], _vouched(table.loc[bare])]).fillna("").sort_index())
+    return int(bare.sum())
+
+
+def _merge(path: Path, fresh: pd.DataFrame) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        fresh = pd.DataFrame([{key: "" if value is None else str(value) for key, value in row.items()} for row in new])
-        if path.exists() and not _emptied(
-            path
-        ):  # everything as text: rewriting the file must not touch the digits of older rows
-            old = _text(path)
+    with _alone(path):
+        if path.exists() and not _emptied(path):
+            old = _text(path)  # as text: rewriting the file must not touch the digits of older rows
             old = old.reindex(columns=[*old, *(column for column in ROW if column not in old)], fill_value="")
             again = _cells(old, ROW).isin(_cells(fresh, ROW))
             again |= (old.model_id == "").to_numpy() & _cells(old, CELL).isin(_cells(fresh, CELL))
             fresh = pd.concat([old.loc[~again], fresh], ignore_index=True).fillna("")
-        fresh = fresh.sort_values([*NAMES, "seed"], kind="stable")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        fresh.to_csv(temporary, index=False, lineterminator="\n")
-        temporary.replace(path)
+        _write(path, fresh.sort_values([*NAMES, "seed"], kind="stable"))
+
+
+def _alone(path: Path) -> FileLock:
+    return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    table.to_csv(temporary, index=False, lineterminator="\n")
+    temporary.replace(path)
+
+
+def _vouched(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{DIGEST: _digests(table)})
+
+
+def _digests(table: pd.DataFrame) -> list[str]:
+    """Of rows of text. Empty cells have no part, so that a column more changes nothing."""
+    rows = table.drop(columns=DIGEST, errors="ignore").to_dict("records")
+    return [short({str(name): value for name, value in row.items() if value}) for row in rows]
+
+
+def _intact(table: pd.DataFrame, path: Path) -> None:
+    if DIGEST not in table:
+        return
+    altered = table.loc[(table[DIGEST] != "") & (table[DIGEST] != _digests(table))]
+    if len(altered):
+        first = ", ".join(str(altered.iloc[0][column]) for column in CELL)
+        raise ModelRankError(
+            f"{path}: {len(altered)} rows are not what was measured, first ({first}): their text does not fit their "
+            "digest. Remove them, and bring them back by stage=finetune stage.anew=false where they were measured; "
+            "for a change that you vouch for empty their digest"
+        )
+
+
+def _unvouched(chosen: pd.DataFrame) -> str:
+    bare = int((chosen[DIGEST] == "").sum()) if DIGEST in chosen else len(chosen)
+    return f" ({bare} of {len(chosen)} rows without a digest)" if bare else ""
 
 
 def _cells(table: pd.DataFrame, columns: Sequence[str]) -> pd.MultiIndex:
@@ -184,9 +238,12 @@ def _cells(table: pd.DataFrame, columns: Sequence[str]) -> pd.MultiIndex:
 def _read(path: Path) -> pd.DataFrame:
     """As text first: a name may be NA or 007, and an id all digits."""
     table = _text(path)
+    _intact(table, path)
     if missing := [column for column in (*NAMES, "seed", "metric", "accuracy") if column not in table]:
         raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}")
-    table = table.reindex(columns=list(dict.fromkeys([*table, *IDS, "commit"])), fill_value="").assign(file=path.name)
+    table = table.reindex(columns=list(dict.fromkeys([*table, *IDS, "commit", DIGEST])), fill_value="").assign(
+        file=path.name
+    )
     for column in {"seed", "accuracy", "val_accuracy", "lr", "weight_decay"} & set(table):
         table[column] = pd.to_numeric(table[column], errors="coerce")
     table = valid(table, path)
