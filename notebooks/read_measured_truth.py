@@ -1,7 +1,8 @@
 # %% [markdown]
 # # How much noise is in the ground truth?
-# `experiments/truth/measured.csv` holds accuracies after real fine-tuning, two seeds each. Where two seeds of the same
-# measurement order the models differently, no scorer can be right about both: their agreement is a ceiling.
+# `experiments/truth/quick.csv` holds accuracies after a short fine-tuning (56 px, 60 steps), two seeds each: good to look
+# at noise, not to choose a model by. Where two seeds of the same measurement order the models differently, no scorer can
+# be right about both: their agreement is a ceiling.
 
 # %%
 from pathlib import Path
@@ -10,8 +11,8 @@ import modelrank
 from modelrank.ranking.agreement import ceiling, null_level
 from modelrank.truth import ledger
 
-path = Path(modelrank.__file__).parents[2] / "experiments" / "truth" / "measured.csv"
-rows = ledger.rows([path]).query("protocol == 'finetune_short'")
+path = Path(modelrank.__file__).parents[2] / "experiments" / "truth" / "quick.csv"
+rows = ledger.rows([path])
 print(rows.pivot_table("accuracy", "model", ["dataset", "seed"]).round(3).to_string())
 
 # %%

@@ -193,7 +193,7 @@ def test_wandb_leaves_a_finished_offline_run(run):
 
 @pytest.mark.registry
 def test_accuracies_of_other_images_are_told_apart(run, tmp_path, capsys):
-    shipped = pd.read_csv(ROOT / "experiments" / "truth" / "measured.csv")
+    shipped = pd.read_csv(ROOT / "experiments" / "truth" / "quick.csv")
     accuracies = shipped[(shipped.protocol == "finetune_short") & (shipped.dataset == "cifar10") & (shipped.seed == 0)]
     accuracies.assign(dataset="digits").to_csv(tmp_path / "measured.csv", index=False)
     out = run(*QUICK, "protocol=finetune_short", "scorer=parameters", f"truth.paths=[{tmp_path}/measured.csv]")
@@ -203,10 +203,13 @@ def test_accuracies_of_other_images_are_told_apart(run, tmp_path, capsys):
     assert not (out / "ranking.csv").exists()
 
 
+QUICK_TRUTH = "truth.paths=[experiments/truth/quick.csv]"
+
+
 @pytest.mark.registry
 def test_other_settings_of_a_protocol_have_no_shipped_truth(run, capsys):
     settings = ["hub=offline_small", *QUICK[1:3], "dataset=mnist", *QUICK[5:], "scorer=parameters"]
-    out = run(*settings, "protocol=finetune_short", "protocol.steps=5", "hub.image_size=56")
+    out = run(*settings, "protocol=finetune_short", "protocol.steps=5", "hub.image_size=56", QUICK_TRUTH)
     assert "by other settings of finetune_short" in " ".join(capsys.readouterr().out.split())
     assert not (out / "ranking.csv").exists()
 

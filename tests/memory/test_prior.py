@@ -64,7 +64,7 @@ def test_what_scorers_are_worth_is_learnt_on_the_other_sets():
         name: pd.DataFrame({"good": column + 0.01 * rng.standard_normal(12), "lots": rng.standard_normal(12)})
         for name, column in accuracy.items()
     }
-    weights = scorer_weights(normal_scores(accuracy).to_numpy(), list(accuracy), scores)
+    weights = scorer_weights(normal_scores(accuracy).to_numpy(), list(accuracy), scores, ["good", "lots"])
     assert weights["good"] > 0.5
     assert abs(weights["lots"]) < 0.15
     target = scores.pop("d0").set_index(accuracy.index)
@@ -74,6 +74,16 @@ def test_what_scorers_are_worth_is_learnt_on_the_other_sets():
         {}, {"scores": target, "scores_elsewhere": others}
     )]  # fmt: skip
     assert agreed[1] > agreed[0] + 0.1
+
+
+def test_scorers_of_which_nothing_is_known_count_as_one_data_set_more():
+    accuracy, _ = latent(sets=3)
+    scores = pd.DataFrame({name: accuracy.d2 for name in ("one", "two")})
+    without = believe(accuracy[["d0", "d1"]]).mean
+    found = believe(accuracy[["d0", "d1"]], scores=scores.assign(two=scores.two.where(scores.index != "m3"))).mean
+    by_score = normal_scores(scores).one.to_numpy()
+    np.testing.assert_allclose(found, (2 * without + by_score) / 3, atol=0.05)
+    assert weighted_tau(found, accuracy.d2) > weighted_tau(without, accuracy.d2)
 
 
 def test_with_nothing_known_all_is_open():
@@ -87,8 +97,7 @@ def test_with_nothing_known_all_is_open():
 def test_memory_of_photographs_does_no_harm_on_images_unlike_them(target):
     """Against the best on this very set of the scorers that look at the images and know all models."""
     experiments = Path(__file__).parents[2] / "experiments"
-    rows = pd.read_csv(experiments / "truth/measured.csv")
-    rows = rows.loc[rows.protocol == "finetune_short"]
+    rows = pd.read_csv(experiments / "truth/quick.csv")
     accuracy = pd.DataFrame(rows.groupby(["model", "dataset"]).accuracy.mean()).accuracy.unstack("dataset")
     table = pd.read_csv(experiments / "results/table_offline/table_tau_w.csv").set_index("scorer")[target]
     looking = ["disco", "hscore", "nleep", "logme", "parc", "gbc", "transrate", "sfda", "ncti", "linear_probe", "knn"]

@@ -23,7 +23,7 @@ from modelrank.truth.ledger import Asked, add, data_id, measured, model_id, prot
 from modelrank.types import ModelRankError, NotMeasured
 
 CONF = Path(__file__).parents[2] / "conf"
-SHIPPED = "experiments/truth/measured.csv"
+SHIPPED = ["experiments/truth/measured.csv", "experiments/truth/quick.csv"]
 ASKED = Asked({"a": "A", "b": "B", "c": "C"}, "digits", "D", "tiny", "P")
 
 
@@ -285,7 +285,7 @@ def test_many_rows_of_a_cell_are_replaced_together_and_keep_their_order(tmp_path
 
 
 def test_shipped_rows_are_of_the_models_of_conf():
-    shipped = rows([SHIPPED])
+    shipped = rows(SHIPPED)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         known = {
             name: model_id(model)
@@ -299,11 +299,11 @@ def test_shipped_rows_are_of_the_models_of_conf():
     assert names.eq(1).all()
 
 
-@pytest.mark.parametrize("protocol", sorted(rows([SHIPPED]).protocol.unique()))
+@pytest.mark.parametrize("protocol", sorted(rows(SHIPPED).protocol.unique()))
 def test_shipped_rows_are_by_the_protocols_of_conf(protocol):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         identity = protocol_id(build.protocol(compose("config", [f"protocol={protocol}"])))
-    assert identity in set(rows([SHIPPED]).query("protocol == @protocol").protocol_id)
+    assert identity in set(rows(SHIPPED).query("protocol == @protocol").protocol_id)
 
 
 def test_an_emptied_table_is_said_and_filled_again(tmp_path, caplog):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,10 @@ Array = NDArray[np.float64]
 OWN_NOISE = 0.4  # sd of z that no other data set tells of a model
 UNKNOWN = (0.6, 0.25)  # location of accuracies, and its sd, where no data set is remembered
 UNKNOWN_SCALE = (np.log(0.05), 1.0)
-WEIGHT_PENALTY = 10.0  # rows of z whose say equals that of the prior weights: 1 for memory, 0 for each scorer
+# Before anything is learnt of them, all scorers together count as one data set more. On the three hubs with scores
+# (stage=replay), with 1 / 2 / 3 / 5 data sets remembered, that orders the models at tau_w .49 / .51 / .54 / .56; memory
+# alone at .46 / .51 / .52 / .54, the mean of the scores at .20.
+WEIGHT_PENALTY = 30.0  # rows of z whose say equals that of these weights; of 3, 10, 30 and 100 the best on the same hubs
 FACT_PENALTY = 1.0
 FEWEST = 3  # models that tell how a data set spaces them
 RARE = 3  # words (families, pre-training sets) of fewer models than that are told apart from nothing
@@ -34,7 +37,8 @@ def believe(
 
     elsewhere: models x other data sets, accuracies, NaN where not measured. Its index names the models of the hub.
     scores: models x scorers on the target, higher is better, NaN where a scorer has no value.
-    scores_elsewhere: data set -> the same table there; what scorers are worth is learnt on these sets.
+    scores_elsewhere: data set (a column of `elsewhere`) -> the same table there; what scorers are worth is learnt on
+        these sets.
     facts: models x metadata (numbers and words); a model that memory lacks is placed by those it resembles.
 
     The target is taken for one more data set like the others: z has the mean of the others' (see `standardised`), and
@@ -49,11 +53,9 @@ def believe(
     if n == 1:  # one set cannot say how sets differ
         own = np.maximum(own, 0.5)
     mean = average
-    if scores is not None and scores_elsewhere:
-        weights = scorer_weights(z, list(elsewhere.columns), scores_elsewhere)
-        mean = _combined(average, scores, weights)
-    elif scores is not None and not n:
-        mean = normal_scores(scores).mean(axis=1).fillna(0.0).to_numpy()
+    if scores is not None and len(scores.columns):
+        weights = scorer_weights(z, list(elsewhere.columns), scores_elsewhere or {}, list(map(str, scores.columns)))
+        mean = np.column_stack([average, _filled_scores(scores)]) @ np.array(list(weights.values()))
     return Belief(mean, loadings, own, *_units(elsewhere, z))
 
 
@@ -95,20 +97,22 @@ def filled(table: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDAr
     return np.where(missing, guess + own[:, None], z), missing
 
 
-def scorer_weights(z: Array, datasets: list[str], scores: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """What memory and each scorer are worth, learnt over the data sets that have scores: ridge drawn towards memory
-    alone, on normal scores. Memory, on each of these sets, is that of the others."""
-    used = [index for index, name in enumerate(datasets) if name in scores]
-    names = list(dict.fromkeys(scorer for name in datasets if name in scores for scorer in scores[name].columns))
+def scorer_weights(
+    z: Array, datasets: list[str], scores: Mapping[str, pd.DataFrame], names: Sequence[str]
+) -> dict[str, float]:
+    """What memory and each scorer of `names` are worth, learnt over the data sets that have scores: ridge drawn towards
+    the mean of the n remembered data sets and, as one more, the mean of the scorers, all by normal scores. Memory, on
+    each of these sets, is that of the others."""
+    n = len(datasets)
+    weights = np.array([n / (n + 1), *[1 / (n + 1) / len(names)] * len(names)])
     rows, targets = [], []
-    for index in used:
+    for index, name in enumerate(datasets):
+        if name not in scores:
+            continue
         others = np.delete(z, index, axis=1)
         memory = others.mean(1) if others.shape[1] else np.zeros(len(z))
-        values = normal_scores(scores[datasets[index]]).reindex(columns=names).fillna(0.0)
-        rows.append(np.column_stack([memory, values.to_numpy()]))
+        rows.append(np.column_stack([memory, _filled_scores(scores[name].reindex(columns=list(names)))]))
         targets.append(z[:, index])
-    weights = np.zeros(len(names) + 1)
-    weights[0] = 1.0
     if rows:
         design, target = np.concatenate(rows), np.concatenate(targets)
         weights = weights + _ridge(design, target - design @ weights, WEIGHT_PENALTY)
@@ -124,9 +128,10 @@ def normal_scores(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _combined(average: Array, scores: pd.DataFrame, weights: Mapping[str, float]) -> Array:
-    values = normal_scores(scores).reindex(columns=list(weights)[1:]).fillna(0.0)
-    return weights["memory"] * average + values.to_numpy() @ np.array(list(weights.values())[1:])
+def _filled_scores(scores: pd.DataFrame) -> Array:
+    """Normal scores, models x scorers; where a scorer has no value for a model, the mean of those that have one."""
+    values = normal_scores(scores)
+    return values.T.fillna(values.mean(axis=1)).T.fillna(0.0).to_numpy()
 
 
 def _units(elsewhere: pd.DataFrame, z: Array) -> tuple[float, float, float, float]:
