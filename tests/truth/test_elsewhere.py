@@ -1,8 +1,11 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from modelrank.truth.elsewhere import elsewhere
 from modelrank.truth.ledger import Asked, add
+from modelrank.truth.scored import remember
+from modelrank.types import ModelRankError
 
 ASKED = Asked({"a": "A", "b": "B", "c": "C"}, "digits", "D", "tiny", "P")
 
@@ -14,6 +17,10 @@ def rows(dataset, values=(0.5, 0.6, 0.7), seed=0, **changes):
         | changes
         for model, value in zip("ABC", values, strict=False)
     ]
+
+
+def accuracies(*given, **tables):
+    return elsewhere(*given, **tables).accuracy
 
 
 def named(path, *tables):
@@ -28,7 +35,7 @@ def named(path, *tables):
 
 def test_models_are_known_by_identity_whatever_they_are_called_and_seeds_are_averaged(tmp_path):
     add(tmp_path / "m.csv", rows("one") + rows("one", (0.7, 0.6, 0.5), seed=1) + rows("two", (0.1, 0.2)))
-    found = elsewhere(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[])
+    found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[])
     assert found.index.tolist() == ["a", "b", "c"]
     assert found.shape == (3, 1), "two models are no order"
     np.testing.assert_allclose(found.iloc[:, 0], 0.6)
@@ -37,7 +44,7 @@ def test_models_are_known_by_identity_whatever_they_are_called_and_seeds_are_ave
 def test_nothing_of_the_target_is_remembered_by_its_images_or_by_its_name(tmp_path):
     add(tmp_path / "m.csv", rows("digits") + rows("another name", data_id="D") + rows("ok"))
     path = named(tmp_path / "n.csv", ("h", "digits", "accuracy", dict.fromkeys("abc", 0.5)))
-    found = elsewhere(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
+    found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
     assert [title.split()[0] for title in found] == ["ok"]
 
 
@@ -45,30 +52,50 @@ def test_other_protocols_and_names_count_until_three_sets_are_by_the_same_one(tm
     other = rows("probed", protocol_id="Q", protocol="probe")
     path = named(tmp_path / "n.csv", ("h", "pets", "accuracy", {"a": 0.1, "b": 0.2, "c": 0.3, "x": 0.9}))
     add(tmp_path / "m.csv", rows("one") + rows("two") + other)
-    found = elsewhere(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path, tmp_path / "nothing.csv"])
+    found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path, tmp_path / "nothing.csv"])
     assert [title.split()[0] for title in found] == ["one", "two", "probed", "pets"]
     assert found.iloc[:, 3].tolist() == [0.1, 0.2, 0.3]
     add(tmp_path / "m.csv", rows("three"))
-    found = elsewhere(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
+    found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
     assert {title.split()[0] for title in found} == {"one", "two", "three"}
 
 
 def test_regression_tells_nothing_of_classification(tmp_path):
     add(tmp_path / "m.csv", rows("angles", metric="r2") + rows("one"))
     titles = {
-        metric: [title.split()[0] for title in elsewhere(ASKED, metric, measured=[tmp_path / "m.csv"], named=[])]
+        metric: [title.split()[0] for title in accuracies(ASKED, metric, measured=[tmp_path / "m.csv"], named=[])]
         for metric in ("accuracy", "r2")
     }
     assert titles == {"accuracy": ["one"], "r2": ["angles"]}
 
 
 def test_with_nothing_at_hand_the_table_is_empty(tmp_path):
-    found = elsewhere(ASKED, "accuracy", measured=[tmp_path / "none.csv"], named=[])
+    found = accuracies(ASKED, "accuracy", measured=[tmp_path / "none.csv"], named=[])
     assert found.shape == (3, 0)
 
 
 def test_the_shipped_tables_know_the_supervised_hub():
     asked = Asked({name: name for name in ("resnet50", "densenet121", "googlenet")}, "pets", "D", "finetune", "P")
-    found = elsewhere(asked, "accuracy", measured=[], named=["experiments/truth/published.csv"])
+    found = accuracies(asked, "accuracy", measured=[], named=["experiments/truth/published.csv"])
     assert found.shape[1] >= 10
     assert not any(title.startswith("pets") for title in found)
+
+
+def test_scores_are_remembered_by_identity_and_settings_and_never_of_the_target(tmp_path):
+    add(tmp_path / "m.csv", rows("one") + rows("two"))
+    path = tmp_path / "scores.csv"
+
+    def score(dataset, scorer="f", settings="F", value=1.0, data_id=None):
+        ids = {"data_id": data_id or f"of {dataset}", "scorer_id": settings, "score": value}
+        return [{"dataset": dataset, "model": f"called {m}", "scorer": scorer, "model_id": m, **ids} for m in "ABC"]
+
+    remember(path, score("one") + score("one", "g", "G") + score("digits") + score("other name", data_id="D"))
+    remember(path, score("one", value=2.0) + score("two", settings="F with other settings"))
+    asked_of = {name: {"f": "F", "g": "G"} for name in "ab"} | {"c": {"f": "F"}}
+    found = elsewhere(ASKED, "accuracy", asked_of, measured=[tmp_path / "m.csv"], named=[], scored=[path])
+    assert [title.split()[0] for title in found.scores] == ["one"]
+    table = next(iter(found.scores.values()))
+    assert table.loc[:, ["f", "g"]].fillna(-1).to_numpy().tolist() == [[2, 1], [2, 1], [2, -1]]
+    path.write_text("nonsense")
+    with pytest.raises(ModelRankError, match=r"cannot read the table of scores .*scores\.csv"):
+        elsewhere(ASKED, "accuracy", asked_of, measured=[], named=[], scored=[path])

@@ -18,7 +18,7 @@ def take(tmp_path):
 
     call.remembered = lambda: elsewhere(
         ASKED, "accuracy", measured=[tmp_path / "memory/measured.csv"], named=[tmp_path / "memory/imported.csv"]
-    )
+    ).accuracy
     return call
 
 

@@ -6,15 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
+from modelrank.memory.prediction import predicted, ties
 from modelrank.recommend.budget import spoken
 from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
-
-LEVEL = 0.8  # of the intervals
-TIED = 0.1  # chance of being at least as good as the pick
 
 
 @dataclass(frozen=True)
@@ -50,21 +47,18 @@ class Answer:
         return "; ".join(parts)
 
 
-def answer(race: Race, probes: Mapping[str, Probe], *, wanted: float, count: int = 4000) -> Answer:
-    """Of what the race believes now. Cost: count draws of all models together, N^3 once."""
-    predicted, names, pick = race.predicted(), list(race.models), race.pick()
-    at = names.index(pick)
-    drawn = predicted.samples(count, np.random.default_rng(race.seed))
-    better = (drawn >= drawn[:, [at]]).mean(0)
-    ties = [name for name, chance in zip(names, better, strict=True) if name != pick and chance >= TIED]
-    low, high = predicted.interval(LEVEL)
-    cheapest = min([pick, *ties], key=lambda name: probes[name].latency_ms)
+def answer(race: Race, probes: Mapping[str, Probe], *, wanted: float) -> Answer:
+    """Of what the race believes now. Cost: some thousand draws of all models together."""
+    posterior, pick = race.predicted(), race.pick()
+    own = predicted(posterior, race.models, seed=race.seed).set_index("model").loc[pick]
+    tied = ties(posterior, list(race.models).index(pick), race.models, seed=race.seed)
+    cheapest = min([pick, *tied], key=lambda name: probes[name].latency_ms)
     return Answer(
         pick=pick,
-        expected=float(predicted.mean[at]),
-        low=float(low[at]),
-        high=float(high[at]),
-        ties=ties,
+        expected=float(own.expected),
+        low=float(own.low),
+        high=float(own.high),
+        ties=tied,
         cheapest=cheapest,
         latency_ms=probes[cheapest].latency_ms,
         certainty=race.certainty(),
@@ -77,23 +71,17 @@ def answer(race: Race, probes: Mapping[str, Probe], *, wanted: float, count: int
 def table(race: Race, probes: Mapping[str, Probe]) -> pd.DataFrame:
     """One row a model, the most promising first: model, expected, low, high, val, steps, lr, chance_best, seconds,
     latency_ms, parameters, memory_gb, reason."""
-    predicted, names = race.predicted(), list(race.models)
-    low, high = predicted.interval(LEVEL)
-    drawn = predicted.samples(4000, np.random.default_rng(race.seed))
-    best = np.bincount(drawn.argmax(1), minlength=len(names)) / len(drawn)
     rows = []
-    for index, name in enumerate(names):
+    for own in predicted(race.predicted(), race.models, seed=race.seed).to_dict("records"):
+        name = str(own["model"])
         last = race.last(name)
         rows.append(
             {
-                "model": name,
-                "expected": float(predicted.mean[index]),
-                "low": float(low[index]),
-                "high": float(high[index]),
+                **{column: own[column] for column in ("model", "expected", "low", "high")},
                 "val": last.value if last and last.value is not None else math.nan,
                 "steps": last.steps if last else 0,
                 "lr": last.lr if last and last.lr is not None else math.nan,
-                "chance_best": float(best[index]),
+                "chance_best": own["chance_best"],
                 "seconds": sum(trial.seconds for trial in race.trials if trial.model == name),
                 "latency_ms": probes[name].latency_ms,
                 "parameters": probes[name].parameters,

@@ -17,7 +17,6 @@ from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
-from modelrank.memory.prior import believe
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
 from modelrank.recommend.budget import seconds, spoken
@@ -28,6 +27,7 @@ from modelrank.recommend.trainings import Trainings, rules
 from modelrank.recommend.winner import load, save
 from modelrank.report import race as page
 from modelrank.report import terminal
+from modelrank.stages.believed import believed
 from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, run_facts
 from modelrank.stages.score import score_hub
@@ -60,9 +60,12 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         raise ModelRankError(f"no model is left to recommend ({reasons}); loosen the constraints")
     trainings = Trainings(models, data, protocol, raced, build.trainer(cfg), folder, Path(cfg.paths.cache), cfg.seed)
     n_val = len(data.splits["val"])
+    asked = ledger.Asked.of(models.values(), data, protocol)
+    belief, rests = believed(cfg, models, data, asked, score_hub(cfg, models, data))
+    log.info("before the race it goes by %s", rests)
     race = Race(
         models=list(models),
-        belief=_belief(cfg, models, data, protocol),
+        belief=belief,
         rules=raced,
         step_seconds={name: probes[name].step_seconds for name in models},
         noise=lambda value: math.sqrt(max(value * (1 - value), 0.02) / n_val),
@@ -143,19 +146,6 @@ def _probed(
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({name: asdict(found) for name, found in probes.items()}))
     return probes, out
-
-
-def _belief(cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning) -> Any:
-    """From accuracies on other data sets, scores of the features here, and facts of the models."""
-    hub = score_hub(cfg, models, data)
-    scores = pd.DataFrame(
-        {name: {model: one.value for model, one in ranking.scores.items()} for name, ranking in hub.rankings.items()},
-        index=list(models),
-    )
-    words = {name: {"family": model.family, "pretraining": model.pretraining} for name, model in models.items()}
-    facts = pd.DataFrame.from_dict(words, orient="index")
-    asked = ledger.Asked.of(models.values(), data, protocol)
-    return believe(build.memory(cfg)(asked, data.metric), scores=scores, facts=facts)
 
 
 def _provenance(cfg: DictConfig, data: ImageData, protocol: FineTuning) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -11,32 +13,53 @@ from modelrank.root import resolve
 from modelrank.truth import ledger
 from modelrank.truth.ledger import Asked
 from modelrank.truth.published import published_rows
+from modelrank.truth.scored import recalled
 from modelrank.types import NotMeasured
 
 ENOUGH = 3  # data sets by the protocol in question, after which those by other protocols are left out
 FEWEST = 3  # models of the hub that a table must know to say anything of their order
 
 
-def elsewhere(
-    asked: Asked, metric: str, *, measured: Sequence[str | Path], named: Sequence[str | Path]
-) -> pd.DataFrame:
-    """Models of the hub x other data sets, NaN where nothing is known; one column a data set and protocol.
+@dataclass(frozen=True)
+class Memory:
+    """accuracy: models of the hub x other data sets, NaN where nothing is known; one column a data set and protocol.
+    scores: column of `accuracy` -> models x scorers on that data set, where any are known."""
 
-    measured: ledgers, whose rows are matched by the models' identity. named: tables as `published.csv` (published, or
-    imported by `truth=import`), matched by the models' names. Files that do not exist are passed over.
+    accuracy: pd.DataFrame
+    scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+def elsewhere(
+    asked: Asked,
+    metric: str,
+    scorers: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    *,
+    measured: Sequence[str | Path],
+    named: Sequence[str | Path],
+    scored: Sequence[str | Path] = (),
+) -> Memory:
+    """What is known of the hub's models on other data sets.
+
+    scorers: model -> scorer -> scorer_id, see `modelrank.truth.scored`. measured: ledgers, whose rows are matched by the
+    models' identity. named: tables as `published.csv` (published, or imported by `truth=import`), matched by the models'
+    names. scored: tables of scores, matched by identity. Files that do not exist are passed over.
     Where the protocol in question has measured on at least three other data sets, only those are used: an order after
     full fine-tuning is another one than with a linear head. Nothing of the data set asked for is, whatever the table:
     neither by its images nor by its name. Regression and classification do not tell of each other.
     """
     same: dict[str, pd.Series] = {}
     others: dict[str, pd.Series] = {}
-    for protocol_id, title, column in _measured(asked, metric, measured):
+    images: dict[str, str] = {}
+    for protocol_id, data_id, title, column in _measured(asked, metric, measured):
         (same if protocol_id == asked.protocol_id else others)[title] = column
+        images[title] = data_id
     columns = same if len(same) >= ENOUGH else same | others | dict(_named(asked, metric, named))
-    return pd.DataFrame(columns, index=list(asked.models), dtype=float)
+    by_images = recalled(asked, scorers, scored)
+    scores = {title: by_images[images[title]] for title in columns if images.get(title) in by_images}
+    return Memory(pd.DataFrame(columns, index=list(asked.models), dtype=float), scores)
 
 
-def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, str, pd.Series]]:
+def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, str, str, pd.Series]]:
     try:
         rows = ledger.rows(paths)
     except NotMeasured:
@@ -54,7 +77,7 @@ def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterato
             group = max((one for _, one in of_dataset.groupby("data_id")), key=lambda one: one.label.nunique())
             if group.label.nunique() >= FEWEST:
                 title = f"{group.dataset.iloc[0]} by {group.protocol.iloc[0]} ({protocol_id})"
-                yield str(protocol_id), title, pd.Series(group.groupby("label").accuracy.mean())
+                yield str(protocol_id), str(group.data_id.iloc[0]), title, pd.Series(group.groupby("label").accuracy.mean())
 
 
 def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, pd.Series]]:

@@ -1,0 +1,69 @@
+"""What is believed of the hub before anything is trained here: from memory, scores and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from modelrank import build
+from modelrank.data.images import ImageData
+from modelrank.hub.model import PretrainedModel
+from modelrank.keys import short
+from modelrank.memory.belief import Belief
+from modelrank.memory.prior import believe
+from modelrank.scorers.contract import facts_of
+from modelrank.stages.score import ScoredHub
+from modelrank.truth.ledger import Asked
+from modelrank.truth.scored import remember
+
+
+def believed(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, asked: Asked, hub: ScoredHub
+) -> tuple[Belief, str]:
+    """The belief and, in words, what it rests on. The scores are added to the user's table, for other data sets.
+
+    Scorers that look at no features (size, published accuracy, the order elsewhere) have no say: the first two are
+    facts that place models which memory lacks, the last is memory.
+    """
+    scorers = {name: one for name, one in build.scorers(cfg).items() if "features" in facts_of(one).needs}
+    ids = {
+        name: {scorer: short({"scorer": one, "by": _seen(model, data)}) for scorer, one in scorers.items()}
+        for name, model in models.items()
+    }
+    scores = pd.DataFrame(
+        {name: {m: s.value for m, s in hub.rankings[name].scores.items()} for name in scorers if name in hub.rankings},
+        index=list(models),
+        dtype=float,
+    )
+    remember(
+        Path(cfg.paths.cache) / "truth" / "scores.csv",
+        [
+            {"dataset": data.name, "model": model, "scorer": scorer, "model_id": asked.models[model]}
+            | {"data_id": asked.data_id, "scorer_id": ids[model][scorer], "score": value}
+            for scorer, column in scores.items()
+            for model, value in column.dropna().items()
+        ],
+    )
+    words = {
+        name: {"family": model.family, "pretraining": model.pretraining}
+        for name, model in models.items()
+        if isinstance(model, PretrainedModel)
+    }
+    memory = build.memory(cfg)(asked, data.metric, ids)
+    belief = believe(
+        memory.accuracy,
+        scores=scores,
+        scores_elsewhere=memory.scores,
+        facts=pd.DataFrame.from_dict(words, orient="index") if words else None,
+    )
+    sets = len({title.split(" by ")[0] for title in memory.accuracy})
+    rests = f"{len(scores.columns)} scorers" if len(scores.columns) else "facts of the models"
+    return belief, f"{rests} and the accuracies on {sets or 'no'} other data set{'s' * (sets != 1)}"
+
+
+def _seen(model: PretrainedModel, data: ImageData) -> dict[str, object]:
+    """How the scorers saw the images: which of them, and how large."""
+    return {"scored": list(data.scored), "size": model.preprocessing.size if isinstance(model, PretrainedModel) else 0}

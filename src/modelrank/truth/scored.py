@@ -1,0 +1,60 @@
+"""Scores of other data sets, beside their accuracies: what each scorer is worth is learnt from both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from modelrank.root import resolve
+from modelrank.truth.ledger import Asked
+from modelrank.types import ModelRankError
+
+IDS = ("model_id", "data_id", "scorer_id")  # 12 hex digits each; scorer_id: of its settings and of how it saw the images
+COLUMNS = ("dataset", "model", "scorer", *IDS, "score")
+
+
+def remember(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Add rows of COLUMNS to the table, in the place of those with the same ids; under a lock and by renaming."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        new = pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows], columns=list(COLUMNS))
+        if path.exists() and path.stat().st_size:
+            new = pd.concat([_read(path), new]).drop_duplicates(list(IDS), keep="last")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        new.sort_values(list(COLUMNS[:3]), kind="stable").to_csv(temporary, index=False, lineterminator="\n")
+        temporary.replace(path)
+
+
+def recalled(
+    asked: Asked, ids: Mapping[str, Mapping[str, str]], paths: Sequence[str | Path]
+) -> dict[str, pd.DataFrame]:
+    """data_id -> models of the hub x scorers, of every data set but the one asked for, NaN where not known.
+
+    ids: model -> scorer -> its scorer_id; other settings of a scorer are another one. Files that do not exist are
+    passed over; ModelRankError names one that cannot be read.
+    """
+    tables = [_read(path) for path in map(resolve, paths) if path.exists() and path.stat().st_size]
+    rows = pd.concat(tables).drop_duplicates(list(IDS), keep="last") if tables else pd.DataFrame(columns=list(COLUMNS))
+    rows = rows.loc[(rows.data_id != asked.data_id) & (rows.dataset != asked.dataset)]
+    wanted = pd.DataFrame(
+        [(asked.models[name], one, name, scorer) for name, own in ids.items() for scorer, one in own.items()],
+        columns=["model_id", "scorer_id", "name", "column"],
+    )
+    found = wanted.merge(rows, on=["model_id", "scorer_id"])
+    return {
+        str(data_id): group.pivot_table("score", "name", "column").reindex(list(asked.models))
+        for data_id, group in found.groupby("data_id")
+    }
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={name: str for name in COLUMNS[:-1]}, keep_default_na=False)
+        return table.assign(score=pd.to_numeric(table.score))[list(COLUMNS)]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelRankError(f"cannot read the table of scores {path}: {error}; mend or remove it") from error
