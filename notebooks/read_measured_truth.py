@@ -1,8 +1,8 @@
 # %% [markdown]
 # # How much noise is in the ground truth?
-# `experiments/truth/quick.csv` holds accuracies after a short fine-tuning (56 px, 60 steps), two seeds each: good to look
-# at noise, not to choose a model by. Where two seeds of the same measurement order the models differently, no scorer can
-# be right about both: their agreement is a ceiling.
+# `experiments/truth/quick.csv` holds accuracies after a short fine-tuning (56 px, 60 steps), two seeds each: good to
+# look at noise, not to choose a model by. Where two seeds of the same measurement order the models differently, no
+# scorer can be right about both: their agreement is a ceiling.
 
 # %%
 from pathlib import Path

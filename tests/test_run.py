@@ -60,9 +60,15 @@ def test_ranks_the_small_hub_and_leaves_rows(run, capsys):
     rest = scores.query("scorer == 'parameters'")
     assert rest.score_low.isna().all()
     assert set(rest.interval_reason) == {"looks at no image"}
-    printed = capsys.readouterr().out
-    assert "% of subsets of the images" in printed
+    printed = " ".join(capsys.readouterr().out.split())
     assert "mobilenet_v2_random" in printed
+    prediction = pd.read_csv(out / "prediction.csv")
+    assert set(prediction.model) == set(scores.model)
+    assert prediction.expected.is_monotonic_decreasing
+    assert ((prediction.low < prediction.expected) & (prediction.expected < prediction.high)).all()
+    assert prediction.chance_best.sum() == pytest.approx(1)
+    assert f"Fine-tune {prediction.model[0]} first. Expected accuracy {prediction.expected[0]:.2f} [" in printed
+    assert "By 2 scorers and the accuracies on " in printed, "size is no look at the images"
     assert (out / "report.html").exists()
 
 

@@ -78,7 +78,7 @@ def test_what_scorers_are_worth_is_learnt_on_the_other_sets():
 
 def test_scorers_of_which_nothing_is_known_count_as_one_data_set_more():
     accuracy, _ = latent(sets=3)
-    scores = pd.DataFrame({name: accuracy.d2 for name in ("one", "two")})
+    scores = pd.DataFrame(dict.fromkeys(("one", "two"), accuracy.d2))
     without = believe(accuracy[["d0", "d1"]]).mean
     found = believe(accuracy[["d0", "d1"]], scores=scores.assign(two=scores.two.where(scores.index != "m3"))).mean
     by_score = normal_scores(scores).one.to_numpy()

@@ -108,3 +108,33 @@ def test_cells_without_a_value_are_dashes():
         "",
         "[0.10, 0.20]",
     )
+
+
+def test_a_prediction_orders_the_models_and_is_said_first(make_report):
+    plain = make_report(("a", "b", "c"))
+    worst = plain.models()[-1].model
+    others = [model for model in "abc" if model != worst]
+    prediction = pd.DataFrame(
+        {
+            "model": [worst, *others],
+            "expected": [0.8, 0.7, 0.6],
+            "low": 0.5,
+            "high": 0.9,
+            "chance_best": [0.6, 0.3, 0.1],
+        }
+    )
+    said = {"ties": others[:1], "certainty": 0.55, "rests": "3 scorers", "first_is_best": 0.9}
+    report = replace(plain, prediction=prediction, context={**plain.context, **said})
+    assert [(row.model, row.rank, row.expected) for row in report.models()] == [
+        (worst, 1, 0.8),
+        (others[0], 2, 0.7),
+        (others[1], 3, 0.6),
+    ]
+    answer = report.answer()
+    assert answer.startswith(f"Fine-tune {worst} first. Expected accuracy 0.80 [0.50, 0.90]; chance that no other is")
+    assert f"by 1 point 0.55; may be as good: {others[0]}. By 3 scorers" in answer
+    assert "subsets" not in answer
+    shown = Console(width=120, record=True, file=io.StringIO())
+    show(report, shown)
+    assert "Models by predicted accuracy" in (text := shown.export_text())
+    assert "[0.50, 0.90]" in text

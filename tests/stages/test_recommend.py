@@ -69,6 +69,11 @@ def test_recommends_and_leaves_the_model(run):
     images = np.repeat((load_digits().images[:20] * 15).astype(np.uint8)[..., None], 3, axis=3)
     assert set(found.predict(list(images))) <= set(found.classes)
 
+    remembered = pd.read_csv(out.parent / "cache/truth/raced.csv").set_index("model")
+    assert remembered.accuracy.to_dict() == pytest.approx(rows.set_index("model").val.to_dict())
+    assert (remembered.dataset == "digits").all()
+    assert set(pd.read_csv(out.parent / "cache/truth/scores.csv").scorer) >= {"disco", "logme"}
+
     again = run("stage=recommend", "budget=10min", "sure=1.0")  # goes on where it was: nothing is left to do
     pd.testing.assert_frame_equal(pd.read_csv(again / "race.csv"), trials)
     assert json.loads((again / "recommendation.json").read_text())["test"] == told["test"]

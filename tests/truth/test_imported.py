@@ -16,9 +16,11 @@ def take(tmp_path):
         tables = {"ledger_table": tmp_path / "memory/measured.csv", "named_table": tmp_path / "memory/imported.csv"}
         return imported(asked, file=tmp_path / "mine.csv", paths=[], **tables)
 
-    call.remembered = lambda: elsewhere(
-        ASKED, "accuracy", measured=[tmp_path / "memory/measured.csv"], named=[tmp_path / "memory/imported.csv"]
-    ).accuracy
+    call.remembered = lambda: (
+        elsewhere(
+            ASKED, "accuracy", measured=[tmp_path / "memory/measured.csv"], named=[tmp_path / "memory/imported.csv"]
+        ).accuracy
+    )
     return call
 
 

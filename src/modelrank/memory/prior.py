@@ -20,7 +20,7 @@ UNKNOWN_SCALE = (np.log(0.05), 1.0)
 # Before anything is learnt of them, all scorers together count as one data set more. On the three hubs with scores
 # (stage=replay), with 1 / 2 / 3 / 5 data sets remembered, that orders the models at tau_w .49 / .51 / .54 / .56; memory
 # alone at .46 / .51 / .52 / .54, the mean of the scores at .20.
-WEIGHT_PENALTY = 30.0  # rows of z whose say equals that of these weights; of 3, 10, 30 and 100 the best on the same hubs
+WEIGHT_PENALTY = 30.0  # rows of z whose say equals that of these weights; of 3, 10, 30, 100 the best on these hubs
 FACT_PENALTY = 1.0
 FEWEST = 3  # models that tell how a data set spaces them
 RARE = 3  # words (families, pre-training sets) of fewer models than that are told apart from nothing

@@ -23,6 +23,7 @@ METRICS = {
     "map50": "mAP@0.5",
     "map": "mAP@[.5:.95]",
 }
+PREDICTED = {"expected": "expected", "expected_low": "low", "expected_high": "high", "chance_best": "chance_best"}
 TEXTS = ("note", "models_common")
 TERMS = {"cls": "classes", "reg": "boxes"}  # parts that a detection score is the sum of, each scaled over the hub
 
@@ -43,7 +44,8 @@ class Scene:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model in the order of the report's scorer; NaN is unknown. Equals share the better rank."""
+    """One model in the order of the prediction or, without one, of the report's scorer; NaN is unknown. Equals share
+    the better rank. expected, expected_low, expected_high: predicted accuracy and its 80 % interval."""
 
     rank: int
     model: str
@@ -52,6 +54,10 @@ class ModelRow:
     high: float
     accuracy: float
     accuracy_rank: float
+    expected: float = math.nan
+    expected_low: float = math.nan
+    expected_high: float = math.nan
+    chance_best: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,8 @@ class Report:
              `source` (the copy of the data set that was taken), `notes` (what of it was left out or looks wrong),
              `licences` (name -> licence), `versions` (text), `config` (YAML text), `command`, `commit`, `seconds`,
              `first_is_best` (on which share of subsets of the images it is), `level` (of the intervals of scores).
-    scorer:  the one that orders the models; by default the first in `scores`.
+    scorer:  the one whose scores are shown; by default the first in `scores`.
+    prediction: columns model, expected, low, high, chance_best, best first; where given it orders the models.
     """
 
     scores: pd.DataFrame
@@ -100,6 +107,7 @@ class Report:
     truth: Truth | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     scorer: str = ""
+    prediction: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         if not self.scorer and len(self.scores):
@@ -118,23 +126,32 @@ class Report:
         return METRICS.get(self.truth.metric, self.truth.metric) if self.truth else ""
 
     def models(self) -> list[ModelRow]:
-        """The scored models, best first; equal scores in alphabetical order."""
+        """The scored models, best first; equals in alphabetical order."""
         rows = [row for row in self._own_rows() if row["status"] == "ok"]
-        rows.sort(key=lambda row: (-row["score"], row["model"]))
+        predicted = self._predicted()
+        order = {row["model"]: predicted[row["model"]]["expected"] if predicted else row["score"] for row in rows}
+        rows.sort(key=lambda row: (-order[row["model"]], row["model"]))
         known = self.truth.accuracy if self.truth else {}
         accuracies = [known[row["model"]] for row in rows if row["model"] in known]
         return [
             ModelRow(
-                rank=1 + sum(other["score"] > row["score"] for other in rows),
+                rank=1 + sum(other > order[row["model"]] for other in order.values()),
                 model=row["model"],
                 score=row["score"],
                 low=_or_nan(row.get("score_low")),
                 high=_or_nan(row.get("score_high")),
                 accuracy=(accuracy := known.get(row["model"], math.nan)),
                 accuracy_rank=1 + sum(other > accuracy for other in accuracies) if accuracy == accuracy else math.nan,
+                **({name: predicted[row["model"]][column] for name, column in PREDICTED.items()} if predicted else {}),
             )
             for row in rows
         ]
+
+    def _predicted(self) -> dict[str, dict[str, float]]:
+        """model -> its row of the prediction; empty without one."""
+        if self.prediction is None:
+            return {}
+        return {row["model"]: row for row in self.prediction.to_dict(orient="records")}
 
     def unscored(self) -> dict[str, str]:
         """model -> reason, for the models that `scorer` has no value for."""
@@ -196,6 +213,8 @@ class Report:
         if len(tied) > 1:
             return f"A tie: {', '.join(tied)}."
         answer = f"Fine-tune {first.model} first{self._chance()}."
+        if self.prediction is not None:
+            answer = f"{answer} {self._expectation(first)}"
         if math.isnan(first.accuracy):
             return answer
         best = max((row for row in models if not math.isnan(row.accuracy)), key=lambda row: row.accuracy)
@@ -206,8 +225,19 @@ class Report:
             f"the best was {best.model} with {best.accuracy:.3f}."
         )
 
+    def _expectation(self, first: ModelRow) -> str:
+        """What to expect of the first, how sure that is, and what it rests on."""
+        ties, certainty = self.context.get("ties", ()), self.context.get("certainty", math.nan)
+        points = 100 * self.context.get("point", 0.01)
+        return (
+            f"Expected accuracy {first.expected:.2f} {interval(first.expected_low, first.expected_high)}; chance that "
+            f"no other is better by {points:g} point{'s' * (points != 1)} {certainty:.2f}"
+            + (f"; may be as good: {', '.join(ties)}" if ties else "")
+            + f". By {self.context.get('rests', 'what is known')}, nothing trained here; stage=recommend makes sure."
+        )
+
     def _chance(self) -> str:
-        chance = self.context.get("first_is_best")
+        chance = self.context.get("first_is_best") if self.prediction is None else None
         return "" if chance is None else f" (best by {self.scorer} on {100 * chance:.0f} % of subsets of the images)"
 
     def truth_line(self) -> str:

@@ -68,9 +68,13 @@ def models_table(report: Report, width: int = WIDTH) -> Table:
 def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: bool) -> Table:
     rows, spectra, terms = report.models(), report.spectra() if with_bars else {}, report.terms()
     with_interval = any(not math.isnan(row.low) for row in rows)
-    table = _table(f"Models by {report.scorer}", width)
+    predicted = report.prediction is not None
+    table = _table("Models by predicted accuracy" if predicted else f"Models by {report.scorer}", width)
     table.add_column("#", justify="right")
     table.add_column("model", no_wrap=True)
+    if predicted:
+        table.add_column("expected", justify="right", no_wrap=True)
+        table.add_column("80 %", no_wrap=True)
     table.add_column(escape(report.scorer), justify="right", no_wrap=True)
     if with_interval:
         table.add_column(report.score_interval(), no_wrap=True)
@@ -85,7 +89,10 @@ def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: 
         table.add_column("measured", justify="right")
         table.add_column("#", justify="right")
     for row in rows:
-        cells = [str(row.rank), escape(row.model), significant(row.score)]
+        cells = [str(row.rank), escape(row.model)]
+        if predicted:
+            cells += [number(row.expected), escape(interval(row.expected_low, row.expected_high))]
+        cells += [significant(row.score)]
         if with_interval:
             cells.append(escape(interval(row.low, row.high, 3)))
         cells += [significant(values[row.model]) for values in terms.values()]

@@ -42,9 +42,10 @@ def believed(
         Path(cfg.paths.cache) / "truth" / "scores.csv",
         [
             {"dataset": data.name, "model": model, "scorer": scorer, "model_id": asked.models[model]}
-            | {"data_id": asked.data_id, "scorer_id": ids[model][scorer], "score": value}
-            for scorer, column in scores.items()
-            for model, value in column.dropna().items()
+            | {"data_id": asked.data_id, "scorer_id": ids[model][scorer], "score": score.value}
+            for scorer in scorers
+            if scorer in hub.rankings
+            for model, score in hub.rankings[scorer].scores.items()
         ],
     )
     words = {

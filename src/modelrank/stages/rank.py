@@ -16,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
+from modelrank.memory.prediction import certainty, predicted, ties
 from modelrank.provenance import command, commit, versions
 from modelrank.ranking.agreement import POINTS, agreement, ceiling, common_models, null_level
 from modelrank.report import page, terminal
 from modelrank.report.content import Report, Scene
+from modelrank.stages.believed import believed
 from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score import ScoredHub, score_hub
@@ -45,14 +47,17 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         cfg, models, images, truth.mean_rank_elsewhere if truth else {}, keep=partial(finish, cfg, tracker, "scores")
     )
     finish(cfg, tracker, "scores", hub.rows)
-    rows = _agreements(cfg, hub, truth) if truth else []
+    prediction, expectation = _prediction(cfg, models, images, asked, hub)
+    if prediction is not None:
+        finish(cfg, tracker, "prediction", prediction)
+    rows = _agreements(cfg, hub, truth, prediction) if truth else []
     ranking = pd.DataFrame(rows)
     if truth:
         finish(cfg, tracker, "ranking", ranking)
         tracker.metrics({f"tau_w/{row['scorer']}": row["tau_w"] for row in rows if math.isfinite(row["tau_w"])})
-    context = _context(cfg, hub, models.values(), images) | {"untrue": untrue}
+    context = _context(cfg, hub, models.values(), images) | expectation | {"untrue": untrue}
     context["scenes"] = _scenes(cfg, images, asked, hub, truth)
-    report = _report(hub, ranking, truth, context)
+    report = _report(hub, ranking, truth, context, prediction)
     terminal.show(report)
     written = page.write(report, Path(cfg.paths.run))
     for figure in sorted((written.parent / "figures").glob("*.png")):
@@ -71,17 +76,45 @@ def _truth(cfg: DictConfig, asked: Asked) -> tuple[Truth | None, str]:
         return None, str(reason)
 
 
-def _agreements(cfg: DictConfig, hub: ScoredHub, truth: Truth) -> list[dict[str, Any]]:
+def _prediction(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], images: ImageData, asked: Asked, hub: ScoredHub
+) -> tuple[pd.DataFrame | None, dict[str, Any]]:
+    """Accuracies to expect, from several scorers and what is remembered of other data sets, and what to say of them.
+
+    None for one scorer: its own order is what was asked for. Nothing measured on these images has a say.
+    """
+    if len(cfg.scorers) < 2 or not hub.rankings:
+        return None, {}
+    belief, rests = believed(cfg, models, images, asked, hub)
+    posterior, names = belief.given(), list(models)
+    prediction = predicted(posterior, names, seed=cfg.seed)
+    first = names.index(prediction.model[0])
+    return prediction, {
+        "ties": ties(posterior, first, names, seed=cfg.seed),
+        "certainty": certainty(posterior, first, cfg.point, seed=cfg.seed),
+        "point": cfg.point,
+        "rests": rests,
+    }
+
+
+def _agreements(cfg: DictConfig, hub: ScoredHub, truth: Truth, prediction: pd.DataFrame | None) -> list[dict[str, Any]]:
     """The rows of ranking.csv. `chance`: what random scores of as many models exceed in 5 % of cases; the columns
     `*_common` are over `common_models`, the only basis of comparisons.
     """
     common = common_models({name: ranking.scores for name, ranking in hub.rankings.items()}, truth.accuracy)
-    return [_agreement(cfg, hub, scorer, truth, common) for scorer in hub.rankings]
+    values = {
+        scorer: {model: score.value for model, score in ranking.scores.items()}
+        for scorer, ranking in hub.rankings.items()
+    }
+    if prediction is not None:
+        values = {"prediction": dict(zip(prediction.model, prediction.expected, strict=True))} | values
+    return [_agreement(cfg, hub, scorer, own, truth, common) for scorer, own in values.items()]
 
 
-def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth, common: list[str]) -> dict[str, Any]:
+def _agreement(
+    cfg: DictConfig, hub: ScoredHub, scorer: str, values: Mapping[str, float], truth: Truth, common: list[str]
+) -> dict[str, Any]:
     rows = hub.rows[hub.rows.scorer == scorer]
-    values = {model: score.value for model, score in hub.rankings[scorer].scores.items()}
     measures = agreement(values, truth.accuracy, seed=cfg.seed)
     shared = {model: values[model] for model in common if model in values}
     compared = agreement(shared, truth.accuracy, seed=cfg.seed) if len(shared) == len(common) else {}
@@ -103,10 +136,16 @@ def _agreement(cfg: DictConfig, hub: ScoredHub, scorer: str, truth: Truth, commo
     )
 
 
-def _report(hub: ScoredHub, ranking: pd.DataFrame, truth: Truth | None, context: Mapping[str, Any]) -> Report:
+def _report(
+    hub: ScoredHub,
+    ranking: pd.DataFrame,
+    truth: Truth | None,
+    context: Mapping[str, Any],
+    prediction: pd.DataFrame | None,
+) -> Report:
     main = hub.main
     parts: Mapping[str, Mapping[str, Any]] = {m: s.parts for m, s in main.scores.items()} if main else {}
-    return Report(hub.rows, ranking, parts, truth, context, scorer=main.scorer if main else "")
+    return Report(hub.rows, ranking, parts, truth, context, main.scorer if main else "", prediction)
 
 
 def _context(cfg: DictConfig, hub: ScoredHub, models: Collection[PretrainedModel], images: ImageData) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
-from modelrank.keys import key
+from modelrank.keys import key, short
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
 from modelrank.recommend.budget import seconds, spoken
@@ -81,6 +81,8 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         _tell(cfg, tracker, race, probes, out, {"spent": diary.spent, "budget": budget})
         log.warning("stopped; the same command goes on from here")
         raise
+    finally:
+        _remember(cfg, race, asked, data)
     pick = race.last(race.pick())
     beside: dict[str, Any] = {"spent": diary.spent, "budget": budget, "everything": everything}
     if pick is not None and pick.lr is not None:
@@ -96,6 +98,21 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     else:
         log.warning("the budget did not suffice to train any model; the pick is by what is known without")
     return _tell(cfg, tracker, race, probes, out, beside)
+
+
+def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData) -> None:
+    """Values on val of the trainings that came to their end, for predictions on other data sets. No truth: the rates
+    were raced in another way than the protocol's, and val has chosen among them."""
+    raced = f"{asked.protocol}, raced"
+    protocol_id = short({"raced": asked.protocol_id, "shares": list(cfg.race.shares), "widths": list(cfg.race.widths)})
+    rows = [
+        {"dataset": data.name, "model": model, "protocol": raced, "seed": cfg.seed}
+        | {"model_id": asked.models[model], "data_id": asked.data_id, "protocol_id": protocol_id}
+        | {"metric": data.metric, "accuracy": value, "command": command(), "commit": commit(), "versions": versions()}
+        for model, value in race.finished().items()
+    ]
+    if rows:
+        ledger.add(Path(cfg.paths.cache) / "truth" / "raced.csv", rows)
 
 
 def _testing(probes: Mapping[str, Probe], data: ImageData) -> float:

@@ -40,9 +40,9 @@ def elsewhere(
 ) -> Memory:
     """What is known of the hub's models on other data sets.
 
-    scorers: model -> scorer -> scorer_id, see `modelrank.truth.scored`. measured: ledgers, whose rows are matched by the
-    models' identity. named: tables as `published.csv` (published, or imported by `truth=import`), matched by the models'
-    names. scored: tables of scores, matched by identity. Files that do not exist are passed over.
+    scorers: model -> scorer -> scorer_id, see `modelrank.truth.scored`. measured: ledgers, whose rows are matched by
+    the models' identity. named: tables as `published.csv` (published, or imported by `truth=import`), matched by the
+    models' names. scored: tables of scores, matched by identity. Files that do not exist are passed over.
     Where the protocol in question has measured on at least three other data sets, only those are used: an order after
     full fine-tuning is another one than with a linear head. Nothing of the data set asked for is, whatever the table:
     neither by its images nor by its name. Regression and classification do not tell of each other.
@@ -77,7 +77,12 @@ def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterato
             group = max((one for _, one in of_dataset.groupby("data_id")), key=lambda one: one.label.nunique())
             if group.label.nunique() >= FEWEST:
                 title = f"{group.dataset.iloc[0]} by {group.protocol.iloc[0]} ({protocol_id})"
-                yield str(protocol_id), str(group.data_id.iloc[0]), title, pd.Series(group.groupby("label").accuracy.mean())
+                yield (
+                    str(protocol_id),
+                    str(group.data_id.iloc[0]),
+                    title,
+                    pd.Series(group.groupby("label").accuracy.mean()),
+                )
 
 
 def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, pd.Series]]:

@@ -13,7 +13,7 @@ from modelrank.root import resolve
 from modelrank.truth.ledger import Asked
 from modelrank.types import ModelRankError
 
-IDS = ("model_id", "data_id", "scorer_id")  # 12 hex digits each; scorer_id: of its settings and of how it saw the images
+IDS = ("model_id", "data_id", "scorer_id")  # 12 hex digits each; scorer_id: its settings and how it saw the images
 COLUMNS = ("dataset", "model", "scorer", *IDS, "score")
 
 
@@ -54,7 +54,7 @@ def recalled(
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={name: str for name in COLUMNS[:-1]}, keep_default_na=False)
-        return table.assign(score=pd.to_numeric(table.score))[list(COLUMNS)]
+        table = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS[:-1], str), keep_default_na=False)
+        return table.assign(score=pd.to_numeric(table.score)).loc[:, list(COLUMNS)]
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ModelRankError(f"cannot read the table of scores {path}: {error}; mend or remove it") from error
