@@ -138,7 +138,8 @@ def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
     `seed`, `accuracy`, `val_accuracy`, `lr`, `weight_decay`.
 
     NotMeasured: no file exists. ModelRankError names the file and the row: accuracies that are missing or no fraction
-    of 1, rows that are there twice or do not fit their digest, columns that lack. Rows without ids (of an earlier version) match nothing.
+    of 1, rows that are there twice or do not fit their digest, columns that lack. Rows without ids (of an earlier
+    version) match nothing.
     """
     existing = [path for path in map(resolve, paths) if path.exists() and not _emptied(path)]
     if not existing:
