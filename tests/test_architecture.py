@@ -17,7 +17,7 @@ ROOMS = {
     "stopping": set(),
     "packages": {"types", "progress"},
     "progress": set(),
-    "trainers": {"progress"},
+    "trainers": {"types", "progress"},
     "tracking": {"types"},
     "sweep": {"types"},
     "hub": {"types", "root", "keys", "packages"},

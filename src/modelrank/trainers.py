@@ -1,16 +1,22 @@
-"""What the Lightning trainers of the project share: they say nothing that the user cannot act on, and count images."""
+"""What the Lightning trainers of the project share: they say nothing that the user cannot act on, count images, and
+take fewer at a time where a batch does not fit into memory."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch
 
 from modelrank.progress import Progress
+from modelrank.types import ModelRankError
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 SILENT = {  # settings
     "logger": False,
@@ -65,3 +71,34 @@ class StepProgress(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.on_train_end(trainer, pl_module)  # give the terminal its line back
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that an allocation failed, on any device (torch has no class of its own for that of a CPU)."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def in_batches_that_fit(work: Callable[[int], Result], batch_size: int, title: str, setting: str) -> Result:
+    """`work(batch_size)`, and again with half of that for as long as a batch does not fit into memory; said once.
+
+    Only for work that gives the same in batches of any size. setting: that the user can change, for the message.
+    ModelRankError: one image alone does not fit.
+    """
+    size = batch_size
+    while True:
+        try:
+            result = work(size)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            if size == 1:
+                raise ModelRankError(f"{title}: one image does not fit into memory; make it smaller") from error
+        else:
+            break
+        size = size // 2  # out here nothing holds the batch that was too large
+        torch.cuda.empty_cache()
+    if size < batch_size:
+        log.warning(
+            "%s: %d images did not fit into memory, %d at a time did: %s=%d", title, batch_size, size, setting, size
+        )
+    return result

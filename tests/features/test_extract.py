@@ -25,6 +25,7 @@ from modelrank.features.extract import extract
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.trainers import in_batches_that_fit
 from modelrank.types import ModelRankError
 
 TRAINER = partial(pl.Trainer, accelerator="cpu")
@@ -125,6 +126,44 @@ def test_every_setting_that_changes_features_has_a_file_of_its_own(tmp_path):
     run(tmp_path, pretrained(classes=5))
     run(tmp_path, pretrained(preprocessing=Preprocessing(size=16, resize=18, mean=(0, 0, 0))))
     assert len(list(tmp_path.glob("*.safetensors"))) == 7
+
+
+FEW = 8  # a network without weights has had a pass over so many images when it is loaded
+
+
+class Fits(nn.Module):
+    """The memory of a small device: of `most` images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward_of(self, count: int):
+        return self(range(count))
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return x
+
+
+def on_a_small_device(most: int) -> nn.Module:
+    network = backbone()
+    network[0] = nn.Sequential(Fits(most), network[0])
+    return network
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_that_is_said_once(tmp_path, caplog):
+    torch.manual_seed(1)
+    small = replace(pretrained(), architecture=partial(on_a_small_device, FEW))
+    found = run(tmp_path / "small", small, batch_size=32)
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == [
+        "tiny: 32 images did not fit into memory, 8 at a time did: extraction.batch_size=8"
+    ]
+    large = run(tmp_path / "large", replace(small, architecture=partial(on_a_small_device, 9)))
+    torch.testing.assert_close(found.features, large.features)
+    with pytest.raises(ModelRankError, match="tiny: one image does not fit into memory"):
+        in_batches_that_fit(Fits(0).forward_of, 8, "tiny", "extraction.batch_size")
 
 
 def test_multilabel_targets_keep_their_shape(tmp_path):

@@ -312,3 +312,16 @@ def test_training_flips_only_images_whose_targets_bear_it(tmp_path, digits, mode
     assert not flips
     measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
     assert flips, "another cell, so measured on its own"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_a_batch_that_does_not_fit_is_refused_with_the_way_out(
+    tmp_path, digits, model, trainer, protocol, error, monkeypatch
+):
+    def step(self, batch, batch_index):
+        raise error
+
+    monkeypatch.setattr(TransferTask, "training_step", step)
+    with pytest.raises(ModelRankError, match=r"a batch of 32 images does not fit .*another protocol.*batch_size=N"):
+        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
+    assert not list(cell_folder(model, digits, protocol, cache=tmp_path, seed=0).glob("**/*.json"))

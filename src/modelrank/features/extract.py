@@ -153,7 +153,7 @@ def _forward(
     from modelrank.data.loader import loader
     from modelrank.features.box_pooling import over_boxes
     from modelrank.features.extraction import FeatureWriter, over_images
-    from modelrank.trainers import SILENT, quiet
+    from modelrank.trainers import SILENT, in_batches_that_fit, quiet
 
     network = model.load(cache)
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
@@ -163,14 +163,15 @@ def _forward(
         plan = over_boxes(network, splits, preprocessing, pooling)
     of_row = plan.known["image"]
     writer = FeatureWriter(model.name, len(of_row), dtype=getattr(torch, dtype), store=store, key=key)
-    batches = loader(
-        # Parts end where batches end, so the batches of the images that are left are those of a first run.
-        Subset(plan.images, of_row[writer.missing].unique().tolist()),
-        batch_size=batch_size,
-        workers=_workers(splits, batch_size) if workers is None else workers,
-        collate_fn=plan.collate,
-    )
-    with quiet():
+
+    def predict(images: int) -> pl.Trainer:
+        batches = loader(
+            # Parts end where batches end, so the batches of the images that are left are those of a first run.
+            Subset(plan.images, of_row[writer.missing].unique().tolist()),
+            batch_size=images,
+            workers=_workers(splits, images) if workers is None else workers,
+            collate_fn=plan.collate,
+        )
         # One device and float32 whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
         runner = trainer(
             callbacks=[writer],
@@ -180,6 +181,10 @@ def _forward(
             **SILENT,
         )
         runner.predict(plan.task, batches, return_predictions=False)
+        return runner
+
+    with quiet():
+        runner = in_batches_that_fit(predict, batch_size, model.name, "extraction.batch_size")
     if writer.missing:
         raise ModelRankError(
             f"{model.name}: {len(writer.missing)} of {len(of_row)} rows have no features; "

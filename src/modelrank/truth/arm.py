@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from modelrank.data.module import ImageDataModule, seed_of_step
 from modelrank.ranks import wait_for_all
-from modelrank.trainers import SILENT, StepProgress, quiet
+from modelrank.trainers import SILENT, StepProgress, out_of_memory, quiet
 from modelrank.truth.grid import remembered
 from modelrank.truth.protocol import MakeTrainer
 from modelrank.truth.tasks import TransferTask
@@ -104,7 +105,8 @@ class Arm:
             )
             watch.begin()
             if module.steps:
-                fitting.fit(task, train_dataloaders=module.train_dataloader())
+                with self._in_memory(module):
+                    fitting.fit(task, train_dataloaders=module.train_dataloader())
             if task.diverged:
                 self.clear()
                 return {"failed": task.diverged, "seconds": watch.seconds()}
@@ -117,6 +119,20 @@ class Arm:
                 self.keep(task, until, watch.trained(task))
                 wait_for_all()  # the other ranks read it next
             return {"curve": task.curve, "seconds": watch.seconds()}
+
+    @contextmanager
+    def _in_memory(self, module: ImageDataModule) -> Iterator[None]:
+        """A batch that does not fit is refused: of other batches the same steps learn other things (batch
+        normalisation, which sees the images of one pass), so parts of it would be another protocol under its name."""
+        try:
+            yield
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise ModelRankError(
+                f"{self.title}: a batch of {module.batch_size} images does not fit into memory. Smaller ones are "
+                "another protocol, for all models that are compared: protocol.batch_size=N or protocol.image_size=N"
+            ) from error
 
     def keep(self, task: TransferTask, step: int, seconds: float) -> None:
         """Write the checkpoint, by renaming; rank 0 for all."""
@@ -132,7 +148,8 @@ class Arm:
             watch = _Watch(module, (), self)
             measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
             watch.begin()
-            values = dict(measuring.test(task, datamodule=module, verbose=False)[0])
+            with self._in_memory(module):
+                values = dict(measuring.test(task, datamodule=module, verbose=False)[0])
             if task.seen != (expected := len(module.data.splits["test"])):
                 raise ModelRankError(
                     f"{self.title}: {task.seen} of {expected} test images were measured; take what limits the testing "

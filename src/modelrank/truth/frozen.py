@@ -18,7 +18,7 @@ from modelrank.data.images import ImageData
 from modelrank.data.loader import loader
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import FeatureExtractor
-from modelrank.trainers import SILENT, quiet
+from modelrank.trainers import SILENT, in_batches_that_fit, quiet
 from modelrank.truth.grid import Point, every, label, remembered
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
@@ -72,11 +72,15 @@ class LinearProbe:
                 "strategy": "auto",
             }  # shards of a test set would have to be put together
             extractor = trainer(**single, **SILENT)
-            loaders = [
-                loader(data.splits[name].with_transform(transform), batch_size=self.batch_size, workers=self.workers)
-                for name in ("train", "val", "test")
-            ]
-            batches = extractor.predict(_Features(network), dataloaders=loaders)
+
+            def predict(images: int) -> Any:
+                loaders = [
+                    loader(data.splits[name].with_transform(transform), batch_size=images, workers=self.workers)
+                    for name in ("train", "val", "test")
+                ]
+                return extractor.predict(_Features(network), dataloaders=loaders)
+
+            batches = in_batches_that_fit(predict, self.batch_size, model.name, "protocol.batch_size")
         (x_train, y_train), (x_val, y_val), (x_test, y_test) = map(_joined, batches)
         outputs = len(data.classes) if data.task != "regression" else y_train.reshape(len(y_train), -1).shape[1]
         loss = LOSSES[data.task]
