@@ -179,7 +179,7 @@ def vouch(path: Path) -> int:
         _intact(table, path)
         bare = table.reindex(columns=[DIGEST], fill_value="")[DIGEST] == ""
         _write(path, pd.concat([table.loc[~bare], _vouched(table.loc[bare])]).fillna("").sort_index())
-    return int(bare.sum())
+    return len(table.loc[bare])
 
 
 def _merge(path: Path, fresh: pd.DataFrame) -> None:
@@ -228,7 +228,7 @@ def _intact(table: pd.DataFrame, path: Path) -> None:
 
 
 def _unvouched(chosen: pd.DataFrame) -> str:
-    bare = int((chosen[DIGEST] == "").sum()) if DIGEST in chosen else len(chosen)
+    bare = list(chosen[DIGEST]).count("") if DIGEST in chosen else len(chosen)
     return f" ({bare} of {len(chosen)} rows without a digest)" if bare else ""
 
 
