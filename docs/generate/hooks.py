@@ -1,4 +1,4 @@
-"""Generated pages for MkDocs: one a scorer, the configuration, licences, results and changes, all from the sources."""
+"""Generated pages for MkDocs: scorers, configuration, licences, notebooks, results and changes, from the sources."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages["reference/configuration.md"] = configuration.page()
     pages["reference/licences.md"] = licences.page()
     pages["reference/experiments.md"] = (ROOT / "experiments" / "README.md").read_text()
+    pages["notebooks.md"] = (ROOT / "notebooks" / "README.md").read_text()
     pages["reference/changes.md"] = (ROOT / "CHANGELOG.md").read_text()
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
+import prose
 import toy
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,7 +24,6 @@ CONF = Path(__file__).parents[2] / "conf" / "scorer"
 SECTION = re.compile(r"^([A-Z][a-z ]+):$")
 REQUIRED = ("Idea", "Formula", "Source", "Cost", "Fails")
 HEADINGS = {"Fails": "When it fails", "Ours": "What is ours"}
-PARAMETER = re.compile(r"^([a-z_]+(?:, [a-z_]+)*): ")
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,11 @@ def page(name: str) -> str:
             text = one.sections[section]
             lines += [f"## {HEADINGS.get(section, section)}", ""]
             lines += ["```text", text, "```", ""] if section == "Formula" else [text, ""]
-    lines += ["## What it returns", "", *(_parameters(one.returns)), "", *_facts(name), ""]
-    lines += ["## Settings", "", "```yaml", *_settings(one.yaml), "```", ""]
+    lines += ["## Value and settings", "", prose.markdown(one.returns), "", "```yaml", *_settings(one.yaml), "```", ""]
+    lines += [*_facts(name), ""]
     lines += [f'`python run.py scorer={name}`, or in Python `modelrank.score("{name}", features, labels)`.', ""]
     lines += ["## On the toy data set", "", *_toy(on_toy(name)), ""]
     return "\n".join(lines)
-
-
-def _parameters(text: str) -> list[str]:
-    """A line `name: ...` becomes an item of a list; the rest is left as it is."""
-    return [PARAMETER.sub(r"\n- **\1**: ", line) for line in text.splitlines()]
 
 
 def _settings(yaml: str) -> list[str]:
