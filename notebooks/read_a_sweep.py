@@ -43,7 +43,7 @@ sweeps.ablation(sweeps.label_by(groups, "scorers.disco.groups"), "scorers.disco.
 
 # %%
 scores = pd.read_csv(EXPERIMENTS / "results" / "default" / "scores.csv").query("status == 'ok'")
-measured = ledger.rows([EXPERIMENTS / "truth" / "measured.csv"])
+measured = ledger.rows([EXPERIMENTS / "truth" / name for name in ("measured.csv", "quick.csv")])
 accuracy = measured.query("dataset == 'cifar10' and protocol == 'finetune_offline'").groupby("model").accuracy.mean()
 shown = ["disco", "logme", "sfda", "linear_probe"]
 figure, panels = plt.subplots(1, len(shown), figsize=(12, 3), sharey=True, layout="constrained")
