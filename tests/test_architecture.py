@@ -19,7 +19,7 @@ ROOMS = {
     "progress": set(),
     "trainers": {"types", "progress"},
     "tracking": {"types"},
-    "sweep": {"types"},
+    "sweep": {"types", "tracking"},
     "hub": {"types", "root", "keys", "packages"},
     "data": {"types", "progress", "targets", "keys", "packages", "ranks"},
     "scorers": {"types", "progress"},
@@ -45,7 +45,7 @@ ROOMS = {
     "targets": {"types"},
     "api": {"types", "root", "targets", "features", "scorers", "ranking", "build"},
     "selector": {"types", "api"},
-    "build": {"types", "ranks", "hub", "data", "tracking", "recommend"},
+    "build": {"types", "ranks", "sweep", "hub", "data", "tracking", "recommend"},
     "__main__": {"types", "root", "build", "ranks", "stopping", "sweep"},
     "stages": {
         "types",

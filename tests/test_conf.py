@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 CONF = Path(__file__).parents[1] / "conf"
 GIVEN_BY_CODE = {  # arguments that the code gives, not the YAML
-    "modelrank.tracking": {"run_dir", "config"},
+    "modelrank.tracking": {"run_dir", "config", "labels"},
 }
 
 

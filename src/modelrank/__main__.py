@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,13 +24,17 @@ def main(cfg: DictConfig) -> None:
         return
     try:
         build.refuse_impossible(cfg, sweeping=sweeping)
-        with ranks.own_part(cfg) as cfg, build.tracker(cfg) as tracker:
-            build.stage(cfg)(cfg, tracker)
+        try:
+            with ranks.own_part(cfg) as own, build.tracker(own) as tracker:
+                build.stage(own)(own, tracker)
+        finally:
+            if left := sorted(path.name for path in Path(cfg.paths.run).glob("[!.]*") if path.suffix != ".log"):
+                log.info("%s: %s", cfg.paths.run, ", ".join(left))
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
         log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
         stopping.leave()  # it ends a sweep too
     except Exception as error:
-        if sweeping or not isinstance(error, ModelRankError):
+        if sweeping or not isinstance(error, ModelRankError) or log.isEnabledFor(logging.DEBUG):
             log.exception("the job failed")  # Hydra leaves no traceback in a job's own log
             raise
         sys.exit(f"modelrank: {error}")  # a sentence, not a traceback; exit code 1

@@ -12,7 +12,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from modelrank import ranks
+from modelrank import ranks, sweep
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def stage(cfg: DictConfig) -> Callable[[DictConfig, Tracker], Any]:
 def tracker(cfg: DictConfig) -> Tracker:
     """The tracker of `conf/logger`, a context manager; it is given the whole config to record."""
     make = instantiate(cfg.logger, _partial_=True)  # `config` is a parameter of instantiate itself
-    return make(run_dir=cfg.paths.run, config=cfg)
+    return make(run_dir=cfg.paths.run, config=cfg, labels=sweep.labels(cfg))
 
 
 def models(cfg: DictConfig) -> dict[str, PretrainedModel]:

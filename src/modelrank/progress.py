@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,8 @@ class Progress:
         self.began = time.monotonic()
         self.next_line = self.began + EVERY
         self.bar = None
-        if sys.stderr.isatty():
+        self.quiet = logging.getLogger("modelrank").level >= logging.WARNING  # as verbosity=quiet sets it
+        if sys.stderr.isatty() and not self.quiet:
             form = {"unit": f" {unit}", "unit_scale": scaled, "dynamic_ncols": True}
             self.bar = tqdm(desc=title, total=total, initial=done, delay=QUIET, leave=False, **form)
 
@@ -38,7 +40,7 @@ class Progress:
         now = time.monotonic()
         if self.bar is not None:
             self.bar.update(more)
-        elif now >= self.next_line:
+        elif now >= self.next_line and not self.quiet:
             self.next_line = now + max(EVERY, (now - self.began) / 10)
             print(self._line(now - self.began), file=sys.stderr, flush=True)
 

@@ -6,6 +6,7 @@ because a killed sweep should leave what it had. A file lock keeps jobs of paral
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -17,14 +18,33 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from modelrank.tracking import Labels
+
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 RESULTS = "results.csv"
 # a job's result: the first of these that it wrote
 ROW_FILES = (
     *("ranking.csv", "truth.csv", "analysis.csv", "scores.csv", "features.csv"),
     *("recommend.csv", "verdict.csv", "curve.csv", "assets.csv"),
+)
+
+
+# Overrides that a tracked run's name leaves out: said elsewhere in its labels, or nothing about the result.
+SAID = (
+    "dataset=",
+    "hub=",
+    "stage=",
+    "experiment=",
+    "logger",
+    "trainer",
+    "skip_done=",
+    "paths.",
+    "extraction.",
+    "tags=",
 )
 
 
@@ -35,6 +55,11 @@ class CollectRows(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.started = time.time()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        results = Path(config.hydra.sweep.dir) / RESULTS
+        if results.exists():
+            log.info("all rows of the sweep: %s", results.absolute())
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         hydra = HydraConfig.get()
@@ -73,6 +98,18 @@ def already_done() -> bool:
 
     rows = pd.read_csv(results)
     return bool(((_jobs(rows) == _overrides()) & (rows.job_status == "ok")).any())
+
+
+def labels(cfg: DictConfig) -> Labels:
+    """Of this job: data set, hub and what else was asked for; its sweep's folder; its stage."""
+    hydra = HydraConfig.get()
+    asked = [given for given in hydra.overrides.task if not given.lstrip("+~").startswith(SAID)]
+    sweeping = hydra.mode == RunMode.MULTIRUN
+    return Labels(
+        name=" ".join([cfg.dataset.name, cfg.hub.name, *asked]),
+        group="/".join(Path(hydra.sweep.dir).parts[-2:]) if sweeping else "",
+        job_type=hydra.runtime.choices["stage"],
+    )
 
 
 def _overrides() -> str:

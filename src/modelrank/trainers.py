@@ -28,7 +28,11 @@ SILENT = {  # settings
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's notes on devices and on reached step counts, and its advice on workers and checkpoints."""
+    """Without Lightning's notes on devices and on reached step counts, and its advice on workers and checkpoints;
+    with all of that in a verbose run."""
+    if logging.getLogger("modelrank").isEnabledFor(logging.DEBUG):
+        yield
+        return
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
                 log.exception("%s: not measured", model.name)
                 rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
                 continue
+            tracker.curves("val", _curves(model.name, row.get("trainings", ())))
             row = record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), table=resolve(table))
             log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
             rows.append(row | {"status": "ok", "reason": ""})
@@ -65,6 +67,16 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
     terminal.rows(measured.reindex(columns=shown), f"{data.name} by {cfg.protocol.name}")
     raise_for_failed(measured, "measurements")
     return measured
+
+
+def _curves(model: str, trainings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Value on val by step, a line for each training; one that went on after a rung has the steps before it too."""
+    points = [
+        {"line": f"{model} lr {one['lr']:g} wd {one['wd']:g}", "step": step, "value": value}
+        for one in trainings
+        for step, _, value in one["curve"]
+    ]
+    return pd.DataFrame(points, columns=["line", "step", "value"]).drop_duplicates(["line", "step"], keep="last")
 
 
 def _kept(cfg: DictConfig, protocol: object) -> FineTuning | None:

@@ -62,7 +62,7 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     written = page.write(report, Path(cfg.paths.run))
     for figure in sorted((written.parent / "figures").glob("*.png")):
         tracker.figure(figure.stem, figure)
-    log.info("rows, figures and the report: %s", written)
+    tracker.page("report", written)
     raise_for_failed(hub.rows, "scores")
     return ranking
 

@@ -196,6 +196,8 @@ def _tell(
     finish(cfg, tracker, "recommend", rows)
     trials = pd.DataFrame([{k: v for k, v in asdict(trial).items() if k != "found"} for trial in race.trials])
     finish(cfg, tracker, "race", trials)
+    if len(trials):
+        tracker.curves("race", trials.rename(columns={"model": "line", "steps": "step"}).dropna(subset="value"))
     content = asdict(found) | dict(beside) | {"sentence": found.sentence()}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (Path(cfg.paths.run) / "recommendation.json").write_text(text, encoding="utf-8")
@@ -216,7 +218,7 @@ def _tell(
         "versions": versions(),
     }
     written = page.write(Path(cfg.paths.run), found.sentence(), rows, content, made, beside.get("recipe", ""))
-    log.info("rows, the race and the report: %s", written)
+    tracker.page("report", written)
     log.info("%s", found.sentence())
     if "test" in beside:
         log.info("measured once on the test images: %.4f", beside["test"])
