@@ -25,7 +25,19 @@ def composed(*overrides: str) -> DictConfig:
 
 CHOICES = [
     f"{group}={name}"
-    for group in ("stage", "hub", "dataset", "scorer", "protocol", "truth", "trainer", "logger", "debug", "experiment")
+    for group in (
+        "stage",
+        "hub",
+        "dataset",
+        "scorer",
+        "protocol",
+        "truth",
+        "trainer",
+        "logger",
+        "verbosity",
+        "debug",
+        "experiment",
+    )
     for name in options(group)
 ]
 CHOICES += [f"stage=pretrain {group}={name}" for group in ("encoder", "objective") for name in options(group)]
@@ -78,3 +90,14 @@ def test_home_need_not_be_set_where_the_cache_is(monkeypatch):
     monkeypatch.setenv("MODELRANK_CACHE", "/somewhere")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert compose("config").paths.cache == "/somewhere"
+
+
+def test_the_sweep_that_wandb_deals_out_names_what_there_is():
+    sweep = OmegaConf.load(CONF.parent / "experiments" / "wandb_sweep.yaml")
+    assert (CONF.parent / sweep.program).is_file()
+    fixed = [word for word in sweep.command if "=" in word]
+    for number in range(max(len(one["values"]) for one in sweep.parameters.values())):
+        dealt = {key: one["values"][number % len(one["values"])] for key, one in sweep.parameters.items()}
+        config = composed(*fixed, *(f"{key}={value}" for key, value in dealt.items()))
+        assert OmegaConf.select(config, "dataset.name") == dealt["dataset"]
+        assert f"tau_w/{next(iter(config.scorers))}" == sweep.metric.name

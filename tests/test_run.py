@@ -229,7 +229,12 @@ def test_the_key_of_wandb_is_in_nothing_that_a_run_leaves(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert (out / "report.html").exists()
-    assert list(out.rglob("*.wandb"))
+    *_, last = done.stderr.splitlines() if "left in" in done.stderr else done.stdout.splitlines()
+    assert last.endswith(f"left in {out}: figures, report.html, scores.csv, wandb")
+    assert [path for path in out.rglob("report_*.html") if path.read_text() == (out / "report.html").read_text()]
+    (tracked,) = out.rglob("*.wandb")
+    for label in ("digits self_supervised_offline truth=none scorer=knn stability=null hub.image_size=32", "rank"):
+        assert label.encode() in tracked.read_bytes()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in files if key.encode() in path.read_bytes()] == []
     assert key not in done.stdout + done.stderr

@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
                 build.stage(own)(own, tracker)
         finally:
             if left := sorted(path.name for path in Path(cfg.paths.run).glob("[!.]*") if path.suffix != ".log"):
-                log.info("%s: %s", cfg.paths.run, ", ".join(left))
+                log.info("left in %s: %s", cfg.paths.run, ", ".join(left))
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
         log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
         stopping.leave()  # it ends a sweep too
