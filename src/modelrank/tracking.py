@@ -185,8 +185,8 @@ class LightningTracker(Tracker):
         self.logger.log_metrics(dict(values), 0)
 
     def curves(self, name: str, points: pd.DataFrame) -> None:
-        for point in points.itertuples():
-            self.logger.log_metrics({f"{name}/{point.line}": point.value}, point.step)
+        for line, step, value in zip(points.line, points.step, points.value, strict=True):
+            self.logger.log_metrics({f"{name}/{line}": value}, step)
 
 
 class TensorBoardTracker(LightningTracker):
