@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -115,6 +116,51 @@ def test_glyph_typefaces_are_not_shared_between_splits(packages, tmp_path):
     image, _ = data.splits["train"][0]
     assert image.size == (32, 32)
     assert np.asarray(image).min() < 128 < np.asarray(image).max()
+
+
+def test_scripts_are_split_by_letter_and_lack_what_the_typeface_lacks(packages, tmp_path):
+    import matplotlib
+
+    prefix = "usr/share/fonts/truetype/noto/"
+    dejavu = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf").read_bytes()
+    names = ("Greek", "Cyrillic")
+    archive = deb(packages / "n.deb", {f"{prefix}{name}-{style}.ttf": dejavu for name in names for style in "ab"})
+    read_parts = {
+        "styles": ["SCRIPT-a", "SCRIPT-b"],
+        "letters": {"Greek": "03B1-03C0", "Cyrillic": "052E-0553"},  # DejaVu has Greek, and few of the others
+    }
+    spec = from_yaml("scripts", archive, classes=list(names))
+    spec.copies["package"].read_parts.keywords.update(read_parts)
+    data = spec.load(tmp_path)
+    letters = [{name.split("/")[1] for name in data.splits[s].ids} for s in ("train", "val", "test")]
+    assert all(letters)
+    assert not letters[0] & letters[1]
+    assert not (letters[0] | letters[1]) & letters[2]
+    both = set.union(*letters)
+    assert {f"{code:04X}" for code in range(0x03B1, 0x03C1)} <= both
+    assert "0530" not in both, "no letter, so a box in any typeface"
+    assert not data.mirror
+
+
+def test_emoji_of_one_drawing_stay_together_and_others_are_left_out(packages, tmp_path):
+    table, members = [], {}
+    for i in range(30):
+        for sex in ("1F468", "1F469"):
+            unified = f"{sex}-200D-{0x1F680 + i:X}"
+            table.append({"image": f"{unified}.png", "unified": unified, "category": ("Objects", "Flags")[i % 2]})
+    table.append({"image": "x.png", "unified": "23", "category": "Component"})
+    table.append({"image": "gone.png", "unified": "24", "category": "Objects"})
+    for i, entry in enumerate(table[:-1]):
+        members[f"package/img/google/64/{entry['image']}"] = png(noise(8, 8, 3, seed=i))
+    archive = tgz(packages / "e.tgz", members | {"package/emoji.json": json.dumps(table).encode()})
+    spec = from_yaml("emoji", archive, classes=["Objects", "Flags"])
+    spec.copies["package"].read_parts.keywords["classes"] = spec.classes
+    data = spec.load(tmp_path)
+    names = [{name.split("200D-")[1] for name in data.splits[s].ids} for s in ("train", "val", "test")]
+    assert sum(len(data.splits[s]) for s in data.splits) == 60
+    assert all(names)
+    assert not names[0] & names[1]
+    assert not (names[0] | names[1]) & names[2]
 
 
 def clip_art():
@@ -271,7 +317,7 @@ def test_unreachable_package_says_where_to_put_it(packages, tmp_path, monkeypatc
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "sizes"), [
     ("cifar10", (50_000, 10_000)), ("fashion_mnist", (60_000, 10_000)), ("mnist", (60_000, 10_000)),
-    ("openclipart", (2001,)), ("glyphs", (4650,)), ("elpv", (2624,)),
+    ("openclipart", (2001,)), ("glyphs", (4650,)), ("elpv", (2624,)), ("emoji", (1906,)),
 ])  # fmt: skip
 def test_real_package(name, sizes, tmp_path):
     config = OmegaConf.create({"dataset": OmegaConf.load(CONF / f"{name}.yaml")})

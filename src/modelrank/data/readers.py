@@ -162,28 +162,100 @@ def glyphs(archive: Path, *, prefix: str, characters: str, size: int = 32) -> Pa
     for name, content in progress(iter_members(archive, prefix), "draw glyphs", unit="fonts"):
         if not name.lower().endswith((".ttf", ".otf")):
             continue
-        font = ImageFont.truetype(io.BytesIO(content), 4 * size, layout_engine=ImageFont.Layout.BASIC)
+        font = _font(content, size)
         family = (font.getname()[0] or name).split()[0].casefold()
-        boxes = [font.getbbox(character) for character in characters]
-        extent = max((max(right - left, bottom - top) for left, top, right, bottom in boxes), default=0)
-        if not extent:
-            continue
-        side = round(extent * size / (size - 4))  # a margin of two pixels after scaling
-        for label, (character, (left, top, right, bottom)) in enumerate(zip(characters, boxes, strict=True)):
-            canvas = Image.new("L", (side, side), 255)
-            corner = ((side - right + left) / 2 - left, (side - bottom + top) / 2 - top)
-            ImageDraw.Draw(canvas).text(corner, character, 0, font=font)
-            drawn = np.asarray(canvas.resize((size, size), Image.Resampling.BOX))
-            if drawn.min() > 192:  # nothing but white, or a hairline
-                continue
+        for label, drawn in _drawn(font, characters, size).items():
             images.append(drawn)
             targets.append(label)
-            ids.append(f"{Path(name).name}/{character}")
+            ids.append(f"{Path(name).name}/{characters[label]}")
             names.append(family)
     if not images:
         raise ModelRankError(f"{archive}: no typeface under {prefix}")
     groups = np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
     return Parts({"train": Part(np.stack(images), np.array(targets, np.int64), ids, groups)}, tuple(characters))
+
+
+NO_LETTER = "\U0010ffff"
+
+
+def scripts(archive: Path, *, prefix: str, letters: Mapping[str, str], styles: Sequence[str], size: int = 48) -> Parts:
+    """Letters of several scripts, the script being the class: N x size x size, black on white, as `glyphs` draws.
+
+    letters: script -> its first and last letter in hexadecimal (`0905-0939`); each is drawn in the typefaces
+    `prefix`STYLE.ttf, SCRIPT in a style being the name of the script. The group is the letter: a letter of test was
+    seen in no style in training.
+    """
+    files = {name.removeprefix(prefix): content for name, content in iter_members(archive, prefix)}
+    images, targets, ids, groups = [], [], [], []
+    for label, (script, span) in enumerate(progress(letters.items(), "draw scripts", len(letters), "scripts")):
+        first, last = (int(end, 16) for end in span.split("-"))
+        characters = "".join(map(chr, range(first, last + 1)))
+        for style in styles:
+            name = f"{style.replace('SCRIPT', script)}.ttf"
+            if name not in files:
+                raise ModelRankError(f"{archive}: no typeface {prefix}{name}")
+            letters_drawn = _drawn(_font(files[name], size), characters + NO_LETTER, size)
+            box = letters_drawn.pop(len(characters), None)  # as a typeface draws what it lacks
+            for place, drawn in letters_drawn.items():
+                if box is not None and np.array_equal(drawn, box):
+                    continue
+                images.append(drawn)
+                targets.append(label)
+                ids.append(f"{name}/{first + place:04X}")
+                groups.append(first + place)
+    return Parts(
+        {"train": Part(np.stack(images), np.array(targets, np.int64), ids, np.array(groups, np.int64))}, tuple(letters)
+    )
+
+
+def _font(content: bytes, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(io.BytesIO(content), 4 * size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _drawn(font: ImageFont.FreeTypeFont, characters: str, size: int) -> dict[int, np.ndarray]:
+    """Place in `characters` -> size x size uint8, black on white, all at one scale; without empty glyphs."""
+    boxes = [font.getbbox(character) for character in characters]
+    extent = max((max(right - left, bottom - top) for left, top, right, bottom in boxes), default=0)
+    if not extent:
+        return {}
+    side = round(extent * size / (size - 4))  # a margin of two pixels after scaling
+    found = {}
+    for place, (character, (left, top, right, bottom)) in enumerate(zip(characters, boxes, strict=True)):
+        canvas = Image.new("L", (side, side), 255)
+        corner = ((side - right + left) / 2 - left, (side - bottom + top) / 2 - top)
+        ImageDraw.Draw(canvas).text(corner, character, 0, font=font)
+        drawn = np.asarray(canvas.resize((size, size), Image.Resampling.BOX))
+        if drawn.min() <= 192:  # else nothing but white, or a hairline
+            found[place] = drawn
+    return found
+
+
+def emoji(archive: Path, *, folder: str, table: str, classes: Sequence[str]) -> Parts:
+    """Emoji, the class being their category in `table` (emoji.json of the package emoji-datasource); encoded PNG files.
+
+    Those without an image in `folder` or of other categories are left out. The group is what is left of the code
+    points without those of sex and age: the same drawing as a woman and as a man stays together.
+    """
+    files = {name.removeprefix(folder): content for name, content in iter_members(archive, folder)}
+    found = {}
+    for entry in json.loads(read_member(archive, table)):
+        if entry["category"] in classes and entry["image"] in files:
+            found[entry["image"]] = (list(classes).index(entry["category"]), entry["unified"])
+    if empty := set(range(len(classes))) - {label for label, _ in found.values()}:
+        raise ModelRankError(f"{archive}: no image of the categories {[classes[label] for label in sorted(empty)]}")
+    ids = sorted(found)
+    groups = ["-".join(sorted(set(found[name][1].split("-")) - VARIANTS)) or found[name][1] for name in ids]
+    part = Part(
+        [files[name] for name in ids],
+        np.array([found[name][0] for name in ids], np.int64),
+        ids,
+        np.unique(groups, return_inverse=True)[1].astype(np.int64),
+    )
+    return Parts({"train": part}, tuple(classes))
+
+
+# Code points that make a woman, man, girl, boy or person of a drawing, or join and present it.
+VARIANTS = frozenset({"1F468", "1F469", "1F9D1", "1F466", "1F467", "2640", "2642", "FE0F", "200D"})
 
 
 def elpv(archive: Path, *, classes: Sequence[str], prefix: str, threshold: float | None = 0.5) -> Parts:
