@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from modelrank import ranks, sweep
+from modelrank.root import CONF
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("modelrank.", "torchvision.models.", "timm.", "torch.nn.", "torch.optim.", "pytorch_lightning.Trainer")
 TARGET = re.compile(r"""_target_['"]?\s*[=:]\s*['"]?([^'",}\s]*)""")
+
+
+def _every_scorer() -> None:
+    """`scorer=all`: a set of every file of conf/scorer that holds a scorer, and not other files."""
+    files = sorted((CONF / "scorer").glob("*.yaml"))
+    scorers = [file.stem for file in files if re.search("^scorers:", file.read_text(), re.MULTILINE)]
+    ConfigStore.instance().store("all", {"defaults": scorers}, group="scorer", package="_global_")
+
+
+_every_scorer()
 
 
 def _made(spec: DictConfig) -> Any:

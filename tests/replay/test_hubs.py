@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from modelrank.replay.hubs import hub, read, shipped
+from modelrank.root import resolve
 from modelrank.truth.ledger import rows as measured_rows
-from modelrank.truth.published import published_rows, resolve
+from modelrank.truth.published import published_rows
 from modelrank.types import ModelRankError
 
 ROWS = pd.DataFrame({

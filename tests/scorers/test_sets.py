@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from modelrank import build  # noqa: F401 - it knows what `all` is
+
 CONF = Path(__file__).parents[2] / "conf"
 TABLES = ("all", "default", "detection", "paper")
 SETS = (*TABLES, "quick")  # quick is for stage=recommend, which shows no table of scorers

@@ -10,10 +10,11 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
-from modelrank.data.images import ImageSplit
+from modelrank.data.decoded import Shrink
+from modelrank.data.images import ImageSplit, in_memory
 from modelrank.data.module import ImageDataModule
+from modelrank.hub.model import has_depthwise
 from modelrank.truth import finetune
-from modelrank.truth.finetune import has_depthwise, held_in_memory
 from modelrank.truth.grid import Racing
 from modelrank.truth.ledger import Asked, data_id, measured, model_id, protocol_id
 from modelrank.truth.measure import cell_folder, measure, record
@@ -272,7 +273,7 @@ def test_images_in_memory_evaluate_to_the_same_tensors(digits, model):
     photos = [Image.fromarray(rng.integers(0, 255, (60, 90, 3), dtype=np.uint8)) for _ in range(3)]
     split = ImageSplit(photos, np.arange(3), list("abc"))
     preprocessing = replace(model.preprocessing, size=14, resize=16)
-    held = held_in_memory(replace(digits, splits={"train": split}), preprocessing).splits["train"]
+    held = in_memory(replace(digits, splits={"train": split}), Shrink(16, "bilinear")).splits["train"]
     assert held[0][0].size == (24, 16)
     transform = preprocessing.evaluation()
     for i in range(3):

@@ -306,6 +306,22 @@ def test_shipped_rows_are_by_the_protocols_of_conf(protocol):
     assert identity in set(rows(SHIPPED).query("protocol == @protocol").protocol_id)
 
 
+@pytest.mark.registry
+def test_shipped_rows_of_the_default_run_are_found(registry_cache):
+    """Of these weights, these images and this protocol as conf/ makes them today: no name decides it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"paths.cache={registry_cache}", "paths.run=none"])
+    models, data = build.models(cfg).values(), build.dataset(cfg).load(registry_cache)
+    for protocol in ("finetune_offline", "linear_probe_offline"):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            asked = Asked.of(models, data, build.protocol(compose("config", [f"protocol={protocol}"])))
+        found = measured(asked, paths=[SHIPPED])
+        own = rows([SHIPPED]).query("protocol == @protocol and dataset == 'cifar10'")
+        assert set(found.accuracy) == set(own.model)
+        assert len(own) >= 5
+        assert found.unmatched == ""
+
+
 def test_an_emptied_table_is_said_and_filled_again(tmp_path, caplog):
     path = tmp_path / "measured.csv"
     path.write_bytes(b"")

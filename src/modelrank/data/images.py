@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal, Protocol
 
@@ -161,3 +161,16 @@ class ImageData:
     def scored_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Label, normalised box and image of each object of the scored splits: see `boxes.box_rows`."""
         return box_rows([self.splits[name] for name in self.scored])
+
+
+def in_memory(data: ImageData, shrink: Shrink | None = None) -> ImageData:
+    """The same data, less what is only scored, every image decoded once and, where it is said how, shrunk (N x about
+    side^2 x 3 bytes); shrunk as an evaluation transform does, so evaluation sees exactly the pixels that it would see.
+    """
+
+    def held(name: str) -> ImageSplit:
+        split = data.splits[name] if shrink is None else data.shrunk(name, shrink)
+        images = [np.asarray(split[i][0]) for i in range(len(split))]
+        return ImageSplit(images, split.targets, split.ids, groups=split.groups)
+
+    return replace(data, splits={name: held(name) for name in data.splits if name != "rest"}, pixels=None)

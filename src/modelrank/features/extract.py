@@ -43,6 +43,7 @@ def extract(
     workers: int | None = None,
     dtype: str = "float32",
     boxes: Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> FeatureSet:
     """Penultimate features (N x D) and source logits (N x S or None) of the scored splits, in their order.
 
@@ -56,6 +57,7 @@ def extract(
     image_size: side in pixels, None for the model's own. batch_size, workers: of the loader; no part of the key.
     workers: processes that decode images; None: one a core where there are images to decode. Decoded images are kept
     in `data.pixels`, so that the next model finds them.
+    seed: of the random control's weights.
     Raises ModelRankError for features that are NaN or infinite, a store that cannot be written, a wrong `dtype`, and
     what loading the model or an image raises. Cost: one forward pass per image; memory N x (D + S) beyond the model.
     """
@@ -65,7 +67,7 @@ def extract(
     preprocessing = model.preprocessing.at(image_size)
     pooling = _pooling(boxes) if data.task == "detection" else None
     identity = {
-        "model": model.identity(),
+        "model": model.identity(seed=seed),
         "data": data.fingerprint,
         "splits": scored,
         "preprocessing": preprocessing.identity(),
@@ -92,6 +94,7 @@ def extract(
                     batch_size=batch_size,
                     workers=workers,
                     dtype=dtype,
+                    seed=seed,
                 )
                 entry = Entry(tensors, facts | {"identity": identity, "model": model.name, "dataset": data.name})
                 store.save(key, entry.tensors, entry.header)
@@ -141,6 +144,7 @@ def _forward(
     batch_size: int,
     workers: int | None,
     dtype: str,
+    seed: int,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors that are stored and the facts for their header.
 
@@ -155,7 +159,7 @@ def _forward(
     from modelrank.features.extraction import FeatureWriter, over_images
     from modelrank.trainers import SILENT, in_batches_that_fit, quiet
 
-    network = model.load(cache)
+    network = model.load(cache, seed=seed)
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
     if pooling is None:
         plan = over_images(network, splits, preprocessing)

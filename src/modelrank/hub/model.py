@@ -107,3 +107,8 @@ def _settle_batch_norm(model: nn.Module) -> None:
     model.train()(torch.randn(8, 3, 112, 112))
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
+
+
+def has_depthwise(network: nn.Module) -> bool:
+    """Whether a convolution works on each channel by itself."""
+    return any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1 for layer in network.modules())

@@ -42,7 +42,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modelrank.scorers.contract import classes_and_boxes, scorer, subset
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, class_sums, own_posterior
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, centroid_posterior, chunks, class_sums, own_posterior
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
@@ -235,15 +235,7 @@ def true_posterior(
         z, means = (z.double() @ root).to(z.dtype), means @ root
     if covariance == "per_class":
         return _per_class_posterior(z, labels, means, counts, prior)
-    # |z|^2 is the same for all classes and cancels: -1/2 |z - mu|^2 becomes z . mu - |mu|^2 / 2
-    bias = (prior - means.square().sum(1) / 2).to(z.dtype)
-    means = means.to(z.dtype)
-    result = z.new_empty(n)
-    rows = max(1, CHUNK_ELEMENTS // 4 // len(counts))
-    for start in range(0, n, rows):
-        part = slice(start, start + rows)
-        result[part] = own_posterior(torch.addmm(bias, z[part], means.T), labels[part])
-    return result
+    return centroid_posterior(z, labels, counts, means)
 
 
 def _per_class_posterior(z: Tensor, labels: Tensor, means: Tensor, counts: Tensor, prior: Tensor) -> Tensor:

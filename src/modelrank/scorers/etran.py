@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.contract import minmax, scorer
-from modelrank.scorers.linalg import chunks, class_moments, own_posterior, shared
+from modelrank.scorers.linalg import chunks, nearest_centroid, shared
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 WEIGHTS = {"energy": 0.15, "lda": 0.85, "regression": 1.0}  # the authors' weights of the two classification parts
@@ -155,18 +155,6 @@ def energy(logits: Tensor, percent: float, tail: str) -> float:
     if tail == "bot":
         return float(energies[: max(1, math.floor(samples + 1e-9))].mean())  # 0.29 % of 10 000 is 28.999999999999996
     return float(energies[-max(1, math.ceil(samples - 1e-9)) :].mean())
-
-
-def nearest_centroid(data: FeatureSet) -> float:
-    """Mean posterior of the true class, identity covariance; computed about the overall mean to keep the digits."""
-    moments = class_moments(data)
-    centres = moments.class_means - moments.mean
-    intercept = (moments.counts / len(data.features)).log() - 0.5 * centres.square().sum(1)
-    total = torch.zeros((), dtype=torch.float64, device=centres.device)
-    for part, rows in chunks(data.features):
-        centred = (rows - moments.mean.to(rows.dtype)) @ centres.T.to(rows.dtype)
-        total += own_posterior(centred.double() + intercept, data.targets[part]).sum()
-    return float(total) / len(data.features)
 
 
 def least_squares(data: FeatureSet) -> float:

@@ -93,6 +93,30 @@ def own_posterior(logits: Float[Tensor, "n C"], labels: Int64[Tensor, " n"]) -> 
     return torch.nn.functional.cross_entropy(logits, labels, reduction="none").neg_().exp_()
 
 
+def centroid_posterior(
+    x: Rows,
+    labels: Int64[Tensor, " N"],
+    counts: Float[Tensor, " C"],
+    means: Float[Tensor, "C D"],
+    origin: Float[Tensor, " D"] | None = None,
+) -> Float[Tensor, " N"]:
+    """Posterior of each row's own class, where classes are Gaussians of identity covariance at their means (float64)
+    with priors N_c / N: softmax over c of x . mu_c - |mu_c|^2 / 2 + log N_c / N.
+
+    |x|^2 is the same for all classes and cancels. origin: taken from rows and means first (no posterior changes), since
+    a large common offset would eat float32's digits. Cost N D C, rows in chunks.
+    """
+    centres = means if origin is None else means - origin
+    bias = (counts / len(x)).log() - centres.square().sum(1) / 2
+    result = torch.empty(len(x), dtype=compute_dtype(x), device=means.device)
+    few = CHUNK_ELEMENTS // 4 * x.shape[1] // len(means) + x.shape[1]  # rows whose logits fit into a core's cache
+    for part, rows in chunks(x, elements=min(few, 4 * CHUNK_ELEMENTS)):
+        rows = rows if origin is None else rows - origin.to(rows.dtype)
+        logits = torch.addmm(bias.to(rows.dtype), rows, centres.T.to(rows.dtype))
+        result[part] = own_posterior(logits, labels[part])
+    return result
+
+
 @dataclass(frozen=True)
 class ClassMoments:
     """First moments, float64."""
@@ -130,6 +154,17 @@ def class_moments(data: FeatureSet) -> ClassMoments:
         return ClassMoments(counts, sums.sum(0) / len(data.features), sums / counts[:, None])
 
     return shared(data, "class moments", compute)
+
+
+def nearest_centroid(data: FeatureSet) -> float:
+    """Mean over samples of `centroid_posterior`, in 0..1."""
+
+    def compute() -> float:
+        moments = class_moments(data)
+        found = centroid_posterior(data.features, data.targets, moments.counts, moments.class_means, moments.mean)
+        return float(found.double().mean())
+
+    return shared(data, "nearest centroid", compute)
 
 
 def scatter(data: FeatureSet) -> Float[Tensor, "D D"]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from modelrank.data import boxes
-from modelrank.data.images import ImageData, ImageSplit, Transform
+from modelrank.data.images import ImageData, Transform, in_memory
 from modelrank.hub.detector import NewHead, detector, found, losses
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.truth import found_boxes
@@ -48,12 +47,7 @@ class DetectorFineTuning(FineTuning):
 
     def decoded(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
         """Decoded once; at full size, since boxes count pixels of the image."""
-
-        def decoded(split: ImageSplit) -> ImageSplit:
-            images = [np.asarray(split[i][0]) for i in range(len(split))]
-            return ImageSplit(images, split.targets, split.ids, groups=split.groups)
-
-        return replace(data, splits={name: decoded(split) for name, split in data.splits.items() if name != "rest"})
+        return in_memory(data)
 
     def _transforms(self, preprocessing: Preprocessing, data: ImageData) -> tuple[Transform, Transform]:
         size = (preprocessing.size, preprocessing.size)

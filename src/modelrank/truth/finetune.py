@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from modelrank.data.decoded import Shrink
-from modelrank.data.images import ImageData, ImageSplit, Transform
+from modelrank.data.images import ImageData, Transform, in_memory
 from modelrank.data.module import ImageDataModule
-from modelrank.hub.model import PretrainedModel
+from modelrank.hub.model import PretrainedModel, has_depthwise
 from modelrank.hub.penultimate import replace_head
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.truth.arm import Arm
@@ -257,7 +257,7 @@ class FineTuning:
 
     def decoded(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
         """The images in memory, as `in_memory` says."""
-        return held_in_memory(data, preprocessing)
+        return in_memory(data, Shrink(preprocessing.resize, preprocessing.interpolation))
 
     def _transforms(self, preprocessing: Preprocessing, data: ImageData) -> tuple[Transform, Transform]:
         """For training and for measuring."""
@@ -281,27 +281,6 @@ class FineTuning:
             "head_learning_rate": point["lr"] if self.head_learning_rate is None else self.head_learning_rate,
             "steps": self.steps,
         }
-
-
-def held_in_memory(data: ImageData, preprocessing: Preprocessing) -> ImageData:
-    """The same data, less what is only scored, every image decoded and shrunk once (N x about resize^2 x 3 bytes).
-
-    The short side becomes that of the evaluation transform, with its own interpolation, so evaluation sees exactly
-    the pixels that it would have seen.
-    """
-
-    def held(split: ImageSplit) -> ImageSplit:
-        images = [split.images[i] for i in range(len(split))]
-        return ImageSplit(images, split.targets, split.ids, groups=split.groups)
-
-    shrink = Shrink(preprocessing.resize, preprocessing.interpolation)
-    names = [name for name in data.splits if name != "rest"]
-    return replace(data, splits={name: held(data.shrunk(name, shrink)) for name in names}, pixels=None)
-
-
-def has_depthwise(network: nn.Module) -> bool:
-    """Whether a convolution works on each channel by itself."""
-    return any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1 for layer in network.modules())
 
 
 def _floats(value: object) -> object:

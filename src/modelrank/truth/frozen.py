@@ -6,19 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.nn import functional
 
 from modelrank.data.images import ImageData
-from modelrank.data.loader import loader
+from modelrank.features.extract import extract
+from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
-from modelrank.hub.penultimate import FeatureExtractor
-from modelrank.trainers import SILENT, in_batches_that_fit, quiet
 from modelrank.truth.grid import Point, every, label, remembered
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
@@ -62,26 +58,26 @@ class LinearProbe:
         """Measure. One pass over all images, then len(strengths) + 1 convex problems; `seed` is of a random network."""
         begin = time.process_time()
         check_task(self.name, data, tuple(LOSSES))
-        preprocessing = model.preprocessing.at(self.image_size)
-        network = FeatureExtractor(model.load(cache, seed=seed))
-        transform = preprocessing.evaluation()
-        with isolate_rng(), quiet():
-            single = {
-                "devices": 1,
-                "num_nodes": 1,
-                "strategy": "auto",
-            }  # shards of a test set would have to be put together
-            extractor = trainer(**single, **SILENT)
 
-            def predict(images: int) -> Any:
-                loaders = [
-                    loader(data.splits[name].with_transform(transform), batch_size=images, workers=self.workers)
-                    for name in ("train", "val", "test")
-                ]
-                return extractor.predict(_Features(network), dataloaders=loaders)
+        def read(*names: str) -> list[tuple[Tensor, Tensor]]:
+            found = extract(
+                model,
+                data,
+                store=FeatureStore(cache / "features"),
+                cache=cache,
+                trainer=trainer,
+                scored=names,
+                image_size=self.image_size,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                seed=seed,
+            )
+            sizes = [len(data.splits[name]) for name in names]
+            targets = found.targets if data.task == "classification" else found.targets.double()
+            return list(zip(found.features.double().split(sizes), targets.split(sizes), strict=True))
 
-            batches = in_batches_that_fit(predict, self.batch_size, model.name, "protocol.batch_size")
-        (x_train, y_train), (x_val, y_val), (x_test, y_test) = map(_joined, batches)
+        (x_train, y_train), (x_val, y_val) = read("train", "val")  # as scorers read them, where the size is theirs
+        [(x_test, y_test)] = read("test")
         outputs = len(data.classes) if data.task != "regression" else y_train.reshape(len(y_train), -1).shape[1]
         loss = LOSSES[data.task]
 
@@ -122,8 +118,8 @@ class LinearProbe:
             weight_decay=best["strength"],
             seconds=time.process_time() - begin,
             n_train=len(features),
-            image_size=preprocessing.size,
-            precision=str(extractor.precision),
+            image_size=model.preprocessing.at(self.image_size).size,
+            precision="32-true",
         )
 
 
@@ -158,18 +154,3 @@ def fit_linear(
 
     solver.step(objective)
     return weights.detach()
-
-
-class _Features(pl.LightningModule):
-    def __init__(self, network: FeatureExtractor) -> None:
-        super().__init__()
-        self.network = network
-
-    def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> Any:
-        images, targets, _ = batch
-        return self.network(images)[0].double().cpu(), targets.cpu()
-
-
-def _joined(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    features, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    return features, targets.double() if targets.is_floating_point() else targets
