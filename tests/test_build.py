@@ -44,6 +44,43 @@ def test_a_value_that_hydra_cannot_read_is_answered_with_its_quoted_form(value, 
         assert compose("config", ["dataset=folder", quoted]).dataset.root == value
 
 
+def refused(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [*overrides, "paths.run=none"])
+    with pytest.raises(ModelRankError) as refusal:
+        build.refuse_impossible(cfg, sweeping=False)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "fast_dev_run=true",
+        "limit_train_batches=0.1",
+        "limit_val_batches=1",
+        "limit_test_batches=2",
+        "limit_predict_batches=2",
+        "overfit_batches=1",
+        "max_time=00:00:01:00",
+        "max_steps=3",
+        "max_epochs=1",
+        "accumulate_grad_batches=2",
+        "gradient_clip_val=1.0",
+    ],
+)
+def test_a_trainer_that_decides_how_much_is_done_is_refused_before_any_work(limit):
+    """Measurements and features are found again by protocol, images and model, and would be taken for whole ones."""
+    assert f"trainer.{limit.split('=')[0]}=" in refused("stage=finetune", f"+trainer.{limit}")
+
+
+def test_a_batch_that_several_processes_cannot_share_is_refused_before_any_work():
+    said = "batch_size=32 images a step cannot be shared equally by 3 processes"
+    assert said in refused("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=3")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        shared = compose("config", ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=4", "paths.run=none"])
+    build.refuse_impossible(shared, sweeping=False)
+
+
 def test_what_hydra_can_read_passes():
     given = [
         "hub.names=[a,b]",

@@ -53,6 +53,7 @@ def test_ranks_the_small_hub_and_leaves_rows(run, capsys):
     assert set(scores.status) == {"ok"}
     assert scores.query("scorer == 'disco'").score.between(0, 1).all()
     assert scores.seconds.gt(0).all()
+    assert scores.features_by.str.contains("torch=").all()
     features = scores.query("scorer != 'parameters'")
     assert (features.score_low < features.score).all()
     assert (features.score < features.score_high).all()

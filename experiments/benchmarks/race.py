@@ -21,7 +21,7 @@ from modelrank.recommend.diary import Diary
 from modelrank.recommend.race import Race
 
 TRUTH = Path(__file__).parents[1] / "truth"
-RUNGS, STEPS = (24, 80, 240), 240
+RUNGS = (24, 80, 240)
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1.0)
 
 

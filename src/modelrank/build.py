@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 LIBRARIES = ("modelrank.", "torchvision.models.", "timm.", "torch.nn.", "torch.optim.", "pytorch_lightning.Trainer")
+# Settings of a trainer that change what a measurement is, while its identity is that of the protocol.
+DECIDING = re.compile("fast_dev_run|overfit_batches|accumulate_grad_batches|(limit|max|min|gradient_clip)_")
 TARGET = re.compile(r"""_target_['"]?\s*[=:]\s*['"]?([^'",}\s]*)""")
 
 
@@ -159,6 +161,18 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
         raise ModelRankError(
             f"trainer.precision={given} would change nothing: fine-tuning computes in protocol.precision "
             "(protocol.depthwise_precision for networks with depthwise convolutions), everything else in float32"
+        )
+    if limits := [name for name in cfg.trainer if DECIDING.match(str(name))]:
+        raise ModelRankError(
+            f"trainer.{limits[0]}={cfg.trainer[limits[0]]} is refused: how much is done is what the protocol and the "
+            "images say, by which accuracies and features are found again; take it out (for a short try: "
+            "protocol.steps or dataset.subsample)"
+        )
+    count, batch = ranks.expected(cfg), cfg.protocol.get("batch_size", 0)
+    if batch % count:
+        raise ModelRankError(
+            f"protocol.batch_size={batch} images a step cannot be shared equally by {count} processes; "
+            "give another protocol.batch_size or trainer.devices"
         )
     if sweeping and ranks.uses_ddp(cfg):
         raise ModelRankError(

@@ -11,6 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -21,6 +22,15 @@ NUMBERS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 def uses_ddp(cfg: DictConfig) -> bool:
     """Whether the trainer spreads one fine-tuning over several processes."""
     return "ddp" in str(cfg.trainer.get("strategy", ""))
+
+
+def expected(cfg: DictConfig) -> int:
+    """How many processes will share one fine-tuning; 1 where only the machine can tell (devices=auto)."""
+    devices: Any = cfg.trainer.get("devices", 1)
+    count = devices if isinstance(devices, int | str) else len(devices)
+    if not uses_ddp(cfg) or isinstance(count, str) or count < 1:
+        return 1
+    return count * int(cfg.trainer.get("num_nodes", 1))
 
 
 def follows(cfg: DictConfig) -> bool:

@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 from tests.data.making import noise
 from tests.data.making_detection import FORMATS, IMAGES, dataset, objects_of, voc, write_image, yolo
 
+from modelrank.data.boxes import box_rows
 from modelrank.types import MissingAsset, ModelRankError
 
 every_format = pytest.mark.parametrize("name", FORMATS)
@@ -38,7 +39,7 @@ def test_an_image_without_objects_stays_and_has_no_row(tmp_path, name):
     data = dataset(name, FORMATS[name](tmp_path / "d")).load(tmp_path / "cache")
     image, boxes = data.splits["train"][2]
     assert (image.size, boxes.corners.shape) == ((40, 20), (0, 4))
-    labels, rows, images = data.scored_boxes()
+    labels, rows, images = box_rows([data.splits[name] for name in data.scored])
     assert images.tolist() == [0, 0, 1, 3, 4]
     assert labels.tolist() == data.scored_targets().tolist() == [1, 2, 0, 2, 1]
     np.testing.assert_allclose(rows[:2], [[0.5, 0.5, 1, 1], [0.3, 0.4, 0.1, 0.4]], rtol=1e-6)

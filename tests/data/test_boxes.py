@@ -109,7 +109,7 @@ def test_items_and_take(data):
 
 
 def test_rows_follow_images_and_boxes(data):
-    labels, rows, images = data.scored_boxes()
+    labels, rows, images = formats.box_rows([data.splits[name] for name in data.scored])
     assert labels.tolist() == [0, 1, 2, 2, 2, 1, 2] == data.scored_targets().tolist()
     assert images.tolist() == [0, 1, 1, 3, 4, 5, 5]
     assert (rows.dtype, labels.dtype, images.dtype) == (np.float32, np.int64, np.int64)
@@ -149,17 +149,17 @@ def test_evaluation_scales_boxes_with_the_image_and_keeps_all(data):
             assert type(image) is type(target["boxes"]) is torch.Tensor
             assert image.max() <= 1
             assert boxes_show_their_objects(image, target)
-        _, target, _ = tiny.splits["train"].with_transform(formats.evaluation(size))[0]
+        _, target, _ = TransformedImages([tiny.splits["train"]], formats.evaluation(size))[0]
         assert len(target["boxes"]) == 1
 
 
 def test_normalised_pixels(data):
     plain, normal = formats.evaluation(30), formats.evaluation(30, mean=[0.5, 0.4, 0.3], std=[0.1, 0.2, 0.3])
     split = data.splits["train"]
-    expected = (split.with_transform(plain)[0][0] - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor(
+    expected = (TransformedImages([split], plain)[0][0] - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor(
         [0.1, 0.2, 0.3]
     )[:, None, None]
-    torch.testing.assert_close(split.with_transform(normal)[0][0], expected)
+    torch.testing.assert_close(TransformedImages([split], normal)[0][0], expected)
 
 
 def test_training_boxes_still_show_their_objects(data):

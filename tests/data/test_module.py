@@ -1,4 +1,3 @@
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from torchvision.transforms import v2
 
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.data.module import ImageDataModule
-from modelrank.types import ModelRankError
 
 
 def plain(image):
@@ -38,25 +36,6 @@ def training(data, steps, **settings):
     module = ImageDataModule(data, other, plain, **settings)
     module.steps = steps
     return module.train_dataloader()
-
-
-def test_predict_is_the_scored_splits_in_order(data):
-    loader = ImageDataModule(data, other, plain, batch_size=16).predict_dataloader()
-    assert order(loader) == list(range(70))
-    targets = torch.cat([target for _, target, _ in loader])
-    np.testing.assert_array_equal(targets, data.scored_targets())
-    images, _, _ = next(iter(loader))
-    assert images.shape == (16, 3, 8, 8)
-    torch.testing.assert_close(images[3], plain(data.splits["train"][3][0]))
-
-
-def test_scored_can_be_narrowed_but_never_to_test(data):
-    assert len(order(ImageDataModule(data, other, plain, scored=["val"]).predict_dataloader())) == 20
-    for wrong in (["test"], ["train", "test"], [], ["train", "train"]):
-        with pytest.raises(ModelRankError, match=r"dataset\.scored"):
-            ImageDataModule(data, other, plain, scored=wrong)
-    with pytest.raises(ModelRankError):
-        ImageDataModule(dataclasses.replace(data, scored=("test",)), other, plain)
 
 
 def test_train_is_shuffled_by_the_seed_and_uses_its_own_transform(data):

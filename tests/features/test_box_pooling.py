@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from modelrank.data.boxes import object_array
+from modelrank.data.boxes import box_rows, object_array
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.features import extraction
 from modelrank.features.box_pooling import BoxFeatures, BoxPooling
@@ -72,7 +72,7 @@ def run(root: Path, data: ImageData | None = None, model: PretrainedModel = MODE
 def test_each_row_is_the_colour_of_its_object(tmp_path):
     data = scenes()
     found = run(tmp_path, data)
-    labels, boxes, _ = data.scored_boxes()
+    labels, boxes, _ = box_rows([data.splits[name] for name in data.scored])
     assert found.task == "detection"
     assert found.targets.tolist() == labels.tolist()
     np.testing.assert_allclose(found.boxes, boxes)

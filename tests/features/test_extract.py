@@ -90,7 +90,7 @@ def test_what_is_stored(tmp_path):
     run(tmp_path)
     (path,) = tmp_path.glob("*.safetensors")
     store = FeatureStore(tmp_path)
-    header = store.describe(path.stem)
+    header = store.load(path.stem).header
     assert (header["model"], header["dataset"], header["images"], header["dimension"]) == ("tiny", "noise", 43, 12)
     assert header["source_classes"] == 7
     assert header["images_per_second"] > 0

@@ -15,6 +15,9 @@ from safetensors.torch import save_file
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 
+from modelrank.data.target import TargetFile
+from modelrank.types import ModelRankError
+
 ROOT = Path(__file__).parents[2]
 MODULES = {
     "numpy": ["numpy", "numpy.linalg", "numpy.fft"],
@@ -109,9 +112,37 @@ def test_what_does_not_fit_is_said_and_the_others_are_ranked(run, saved, tmp_pat
         (["dataset.column=label"], "no column 'label'; name one of id, target"),
         (["dataset=digits"], "saved features go with saved targets"),
         (["dataset.file=/nowhere/t.csv"], "/nowhere/t.csv"),
+        (["stage=finetune"], "stage=finetune trains networks on images, and hub=files holds features that were saved"),
+        (["stage=analyse"], "stage=analyse trains networks on images"),
+        (["stage=recommend", "scorer=disco"], "stage=recommend trains networks on images"),
     ],
 )
 def test_refusals(run, saved, overrides, says):
     with pytest.raises(SystemExit) as stopped:
         run(f"hub.folder={saved}", "scorer=disco", *overrides)
     assert says in str(stopped.value)
+
+
+def test_targets_are_read_from_every_kind_of_file(tmp_path):
+    names = np.array(["b", "a", "b"])
+    table = pd.DataFrame({"id": ["x", "y", "z"], "target": names})
+    table.to_csv(tmp_path / "targets.csv", index=False)
+    table.to_parquet(tmp_path / "targets.parquet")
+    np.save(tmp_path / "targets.npy", names)
+
+    def read(file):
+        given = {"name": "t", "folder": str(tmp_path), "column": "target", "id_column": "id", "task": None}
+        path = str(tmp_path / file) if file else None
+        return TargetFile(file=path, metric="accuracy", licence="own", **given).load(tmp_path)
+
+    found = {suffix: read(f"targets.{suffix}") for suffix in ("csv", "parquet", "npy")}
+    assert {one.task for one in found.values()} == {"classification"}
+    assert all(one.targets.tolist() == [1, 0, 1] for one in found.values())
+    assert found["parquet"].ids == found["csv"].ids == ["x", "y", "z"]
+    assert found["parquet"].fingerprint == found["csv"].fingerprint
+    assert not found["npy"].ids
+    with pytest.raises(ModelRankError, match=r"targets\.csv and targets\.parquet and targets\.npy; name one"):
+        read(None)
+    (tmp_path / "broken.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ModelRankError, match=r"cannot read the targets .*broken\.parquet"):
+        read("broken.parquet")

@@ -35,6 +35,16 @@ def test_equally_near_samples_share_the_vote():
     assert knn(FeatureSet(x, y), k=1).value == pytest.approx((0.5 + 1 + 0 + 3) / 6)
 
 
+def test_one_row_far_away_makes_no_ties_of_the_others():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 300)
+    x = rng.normal(size=(300, 64)) + 0.6 * rng.normal(size=(5, 64))[labels]
+    x[0] *= 3e3 / np.linalg.norm(x[0])
+    data = FeatureSet(torch.from_numpy(x), torch.from_numpy(labels))
+    in_single = replace(data, features=data.features.float())
+    assert knn(in_single).value == pytest.approx(knn(data).value, abs=1e-9)
+
+
 def test_k_beyond_the_samples_and_below_one():
     data = FeatureSet(torch.arange(4.0)[:, None], torch.tensor([0, 0, 0, 1]))
     assert knn(data, k=100).value == pytest.approx(3 / 4)

@@ -174,6 +174,8 @@ def test_a_training_cut_short_is_no_measurement(tmp_path, digits, model, protoco
         measure(model, digits, protocol, trainer=partial(limited, limit_train_batches=3), cache=tmp_path)
     with pytest.raises(ModelRankError, match="of 200 test images were measured; take what limits"):
         measure(model, digits, protocol, trainer=partial(limited, limit_test_batches=2), cache=tmp_path)
+    with pytest.raises(ModelRankError, match="15 of 30 steps were trained; take what limits"):
+        measure(model, digits, protocol, trainer=partial(limited, accumulate_grad_batches=2), cache=tmp_path / "again")
     assert not list(tmp_path.rglob("row.json"))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from modelrank.data.boxes import BoxTransform, box_rows
+from modelrank.data.boxes import BoxTransform
 from modelrank.data.decoded import PixelStore, Shrink, Shrunk
 from modelrank.data.pixels import as_rgb, image_size
 from modelrank.types import Boxes, Task
@@ -85,9 +85,6 @@ class ImageSplit(Dataset[tuple[Image.Image, Any]]):
         """SHA-256 of the ids and targets, in order."""
         return hashlib.sha256("\n".join(self.ids).encode() + _bytes(self.targets)).hexdigest()
 
-    def with_transform(self, transform: Transform) -> TransformedImages:
-        return TransformedImages([self], transform)
-
 
 def _bytes(targets: np.ndarray) -> bytes:
     if targets.dtype != object:
@@ -153,14 +150,10 @@ class ImageData:
     def scored_targets(self) -> np.ndarray:
         """Targets of the scored splits, in the order in which their features are extracted.
 
-        Detection has one row of features for each box: the labels of all boxes, as in `scored_boxes`.
+        Detection has one row of features for each box: the labels of all boxes, as in `boxes.box_rows`.
         """
         targets = np.concatenate([self.splits[name].targets for name in self.scored])
         return np.concatenate([boxes.labels for boxes in targets]) if self.task == "detection" else targets
-
-    def scored_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Label, normalised box and image of each object of the scored splits: see `boxes.box_rows`."""
-        return box_rows([self.splits[name] for name in self.scored])
 
 
 def in_memory(data: ImageData, shrink: Shrink | None = None) -> ImageData:

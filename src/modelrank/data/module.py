@@ -1,4 +1,4 @@
-"""The data loaders of one target data set, for extraction (predict) and for fine-tuning (train, val, test)."""
+"""The data loaders of one target data set, for fine-tuning: train, val and test."""
 
 from __future__ import annotations
 
@@ -17,23 +17,11 @@ from modelrank.ranks import place
 from modelrank.types import ModelRankError
 
 
-def check_scored(scored: Sequence[str]) -> tuple[str, ...]:
-    """The splits to score; ModelRankError unless they are of 'train', 'val' and 'rest'."""
-    if not scored or len(set(scored)) < len(scored) or not set(scored) <= {"train", "val", "rest"}:
-        raise ModelRankError(
-            f"dataset.scored={list(scored)}: give some of [train, val, rest]; "
-            "test images measure the accuracy that scores are to predict, so they are never scored"
-        )
-    return tuple(scored)
-
-
 class ImageDataModule(pl.LightningDataModule):
     """Batches are (images B x 3 x H x W, targets B | B x C | B x K, index B); detection: `boxes.detection_batch`.
 
     train:   the batches of `steps` (see `StepBatches`) of `train_splits`, with `train_transform`; ('train', 'val') for
              a retraining.
-    predict: the scored splits (`data.scored` unless given) one after the other, never shuffled; the index is the
-             row of the image in that sequence.
     seed:    of the order of the training images and of their random transforms.
 
     Under DDP each rank has its share of each training batch, and each image to measure on is seen by one rank; the
@@ -49,14 +37,12 @@ class ImageDataModule(pl.LightningDataModule):
         workers: int = 0,
         train_splits: Sequence[str] = ("train",),
         seed: int = 0,
-        scored: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if "test" in train_splits:
             raise ValueError("train_splits: test images are never trained on")
         self.data, self.train_transform, self.eval_transform = data, train_transform, eval_transform
         self.batch_size, self.workers, self.train_splits, self.seed = batch_size, workers, tuple(train_splits), seed
-        self.scored = check_scored(data.scored if scored is None else scored)
         self.steps = range(0)
 
     def train_dataloader(self) -> DataLoader:
@@ -74,9 +60,6 @@ class ImageDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         return self._loader(("test",), self.eval_transform)
-
-    def predict_dataloader(self) -> DataLoader:
-        return self._loader(self.scored, self.eval_transform)
 
     @property
     def _collate(self) -> Any:

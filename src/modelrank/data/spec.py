@@ -12,12 +12,21 @@ import numpy as np
 
 from modelrank.data.copies import Contents, ImageCopy, Places
 from modelrank.data.images import ImageData, ImageSplit, Metric
-from modelrank.data.module import check_scored
 from modelrank.data.sampling import draw
 from modelrank.keys import key
 from modelrank.types import Availability, MissingAsset, ModelRankError, Task
 
 log = logging.getLogger(__name__)
+
+
+def _check_scored(scored: Sequence[str]) -> tuple[str, ...]:
+    """The splits to score; ModelRankError unless they are of 'train', 'val' and 'rest'."""
+    if not scored or len(set(scored)) < len(scored) or not set(scored) <= {"train", "val", "rest"}:
+        raise ModelRankError(
+            f"dataset.scored={list(scored)}: give some of [train, val, rest]; "
+            "test images measure the accuracy that scores are to predict, so they are never scored"
+        )
+    return tuple(scored)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class DatasetSpec:
     mirror: bool = True
 
     def __post_init__(self) -> None:
-        check_scored(self.scored)
+        _check_scored(self.scored)
         if min(self.val, self.test) <= 0 or self.val + self.test >= 1:
             raise ModelRankError(
                 f"dataset.val={self.val}, dataset.test={self.test}: give shares that leave a train set"
@@ -114,7 +123,7 @@ class DatasetSpec:
             source=contents.source,
             licence=self.licence,
             fingerprint=learnt,
-            scored=tuple(name for name in check_scored(self.scored) if name in splits),
+            scored=tuple(name for name in _check_scored(self.scored) if name in splits),
             split_rule=self._rule(contents.splits, splits),
             mirror=self.mirror,
             notes=contents.notes,

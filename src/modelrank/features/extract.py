@@ -47,7 +47,7 @@ def extract(
 ) -> FeatureSet:
     """Penultimate features (N x D) and source logits (N x S or None) of the scored splits, in their order.
 
-    Detection: one row a box, in the order of `data.scored_boxes()`, its features pooled over it as `boxes` says
+    Detection: one row a box, in the order of `data.boxes.box_rows`, its features pooled over it as `boxes` says
     (arguments of `features.box_pooling.BoxPooling`); no logits, since no classifier sees a box alone.
 
     Deterministic: evaluation transform, float32 arithmetic on one device, stored as `dtype`. Of several processes that

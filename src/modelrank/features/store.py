@@ -60,13 +60,6 @@ class FeatureStore:
     def path(self, key: str) -> Path:
         return self.root / f"{key}.safetensors"
 
-    def describe(self, key: str) -> dict[str, Any]:
-        """The header alone, without reading the tensors; ModelRankError when there is no such file or it is damaged."""
-        try:
-            return _header(self.path(key))
-        except (FileNotFoundError, DamagedFile) as error:
-            raise ModelRankError(f"no readable feature file {self.path(key)}: {error}") from error
-
     def load(self, key: str, *, warn: bool = True) -> Entry | None:
         """The entry, every byte checked; None when it is absent or, with one line of warning, damaged.
 

@@ -47,7 +47,7 @@ def analyse(
     if control_seed == cfg.seed:
         raise ModelRankError(f"stage.control_seed={control_seed} is the run's own seed; give another or null")
     rows: list[dict[str, Any]] = []
-    models, data = opened(cfg)
+    models, data = opened(cfg, networks=True)
     for model, before in feature_sets(cfg, models, data):
         facts = run_facts(cfg) | {"model": model.name, "protocol": protocol.name}
         try:

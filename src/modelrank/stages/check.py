@@ -14,11 +14,13 @@ from modelrank import build
 from modelrank.data.decoded import PixelStore, Shrink
 from modelrank.data.images import ImageData
 from modelrank.data.spec import DatasetSpec
+from modelrank.data.target import TargetFile
+from modelrank.features.from_files import SavedFeatures
 from modelrank.hub.model import PretrainedModel
 from modelrank.provenance import program
 from modelrank.report import terminal
 from modelrank.tracking import Tracker
-from modelrank.types import Availability, MissingAsset
+from modelrank.types import Availability, MissingAsset, ModelRankError
 
 
 def check(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
@@ -30,9 +32,20 @@ def check(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     return rows
 
 
-def opened(cfg: DictConfig) -> tuple[dict[str, PretrainedModel], ImageData]:
-    """The models of the hub and the data set; one `MissingAsset` names everything missing, before any work starts."""
+def opened(cfg: DictConfig, *, networks: bool = False) -> tuple[dict[str, PretrainedModel], ImageData]:
+    """The models of the hub and the data set; one `MissingAsset` names everything missing, before any work starts.
+
+    ModelRankError where saved features and images meet, and, with `networks`, where the hub has saved features only.
+    """
     models, spec, cache = build.models(cfg), build.dataset(cfg), Path(cfg.paths.cache)
+    saved = {name for name, model in models.items() if isinstance(model, SavedFeatures)}
+    if networks and saved:
+        raise ModelRankError(
+            f"stage={cfg.stage._target_.rpartition('.')[2]} trains networks on images, and hub={cfg.hub.name} holds "
+            "features that were saved; rank them by stage=rank, accuracies of yours by truth=published truth.path=FILE"
+        )
+    if isinstance(spec, TargetFile) != bool(saved) or (saved and saved != set(models)):
+        raise ModelRankError("saved features go with saved targets: hub=files with dataset=targets, neither without")
     missing = [asset for asset in _assets(models, spec, cache) if asset.state == "missing"]
     if missing:
         lines = "; ".join(f"the {asset.kind} of {asset.name} ({asset.where})" for asset in missing)

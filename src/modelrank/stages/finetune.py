@@ -35,7 +35,7 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
     fails has a row with its reason; it is raised after the others are done. keep=best leaves the network that is best
     on val in the run's folder `model`.
     """
-    models, data = opened(cfg)
+    models, data = opened(cfg, networks=True)
     cache = Path(cfg.paths.cache)
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)

@@ -38,8 +38,6 @@ from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
 
-FRACTIONS = ("accuracy", "mean_class_accuracy")  # metrics with a binomial error
-
 
 def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     """Race, name a pick, measure it once on test, leave it fine-tuned in the run's folder `model`.
@@ -47,7 +45,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     Writes recommend.csv (one row a model), race.csv (one row a trial), recommendation.json and race.png. Stopped by a
     signal it names the pick that it has; the same command goes on. Raises ModelRankError where no model is left.
     """
-    models, data = opened(cfg)
+    models, data = opened(cfg, networks=True)
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
     raced = rules(protocol, data, cfg.race.shares, cfg.race.widths)

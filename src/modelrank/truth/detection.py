@@ -22,8 +22,6 @@ from modelrank.truth.grid import Point
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.tasks import TransferTask
 
-Batch = tuple[list[Tensor], list[dict[str, Tensor]], Tensor]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorFineTuning(FineTuning):
