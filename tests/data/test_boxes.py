@@ -209,7 +209,7 @@ def test_workers_give_the_same_batches(data):
     alone, helped = (
         ImageDataModule(data, formats.training(32), formats.evaluation(32), batch_size=3, workers=w) for w in (0, 1)
     )
-    for (a, s, _), (b, t, _) in zip(alone.predict_dataloader(), helped.predict_dataloader(), strict=True):
+    for (a, s, _), (b, t, _) in zip(alone.test_dataloader(), helped.test_dataloader(), strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
         assert all(torch.equal(x["boxes"], y["boxes"]) for x, y in zip(s, t, strict=True))
 

@@ -90,7 +90,7 @@ def test_val_and_test_are_not_shuffled(data):
 
 def test_workers_give_the_same_batches(data):
     alone, helped = (ImageDataModule(data, other, plain, batch_size=16, workers=w) for w in (0, 1))
-    for (a, _, i), (b, _, j) in zip(alone.predict_dataloader(), helped.predict_dataloader(), strict=True):
+    for (a, _, i), (b, _, j) in zip(alone.test_dataloader(), helped.test_dataloader(), strict=True):
         torch.testing.assert_close(a, b)
         torch.testing.assert_close(i, j)
 

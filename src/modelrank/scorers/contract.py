@@ -54,7 +54,7 @@ _FACTS = {
 class ScorerFacts:
     """What the machinery must know of a scorer. `combine` turns the scores of a whole hub into its final values;
     one that `streams` passes over the rows of a feature file, the others are given all rows in memory; `on_subsets`
-    says how subsets of the rows are scored for little, None that there is no such way, see scorers/stability.py."""
+    says how subsets of the rows are scored for little, None that there is no such way, see scorers/subsets.py."""
 
     tasks: frozenset[Task]
     needs: frozenset[Need]
