@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -52,6 +53,8 @@ def _made(spec: DictConfig) -> Any:
 
 def stage(cfg: DictConfig) -> Callable[[DictConfig, Tracker], Any]:
     """The stage function of `conf/stage`, its own settings bound."""
+    if cfg.stage._target_.startswith("experiments.") and find_spec("experiments") is None:
+        raise ModelRankError("stage=pretrain is an experiment of the clone: run `python run.py stage=pretrain` there")
     return instantiate(cfg.stage)
 
 

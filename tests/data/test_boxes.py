@@ -196,8 +196,6 @@ class _Cut(v2.Transform):
 def test_batches(data):
     crops, squares = formats.training((32, 32)), formats.evaluation(16)
     module = ImageDataModule(data, crops, squares, batch_size=2, train_splits=["val"])
-        data, formats.training((32, 32)), formats.evaluation(16), batch_size=2, train_splits=["val"]
-    )
     images, targets, index = next(iter(module.val_dataloader()))
     assert index.tolist() == [0, 1]
     assert [image.shape for image in images] == [(3, 16, 21)] * 2

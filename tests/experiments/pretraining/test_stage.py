@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from hydra.core.global_hydra import GlobalHydra
+from tests.experiments.pretraining.conftest import configured
 
+from modelrank import build
 from modelrank.hub.checkpoint_files import digest
+from modelrank.types import ModelRankError
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,3 +49,9 @@ def test_a_run_leaves_weights_curve_and_record(tmp_path, monkeypatch):
     assert list(curve.columns) == ["step", "loss", "lr", "knn", "cpu_seconds"]
     pd.testing.assert_frame_equal(curve, pd.read_csv(tmp_path / "out" / f"{name}.csv"))
     assert "knn" in (tmp_path / "run" / "metrics.csv").read_text()
+
+
+def test_elsewhere_than_in_the_clone_it_says_where_it_belongs(monkeypatch):
+    monkeypatch.setattr(build, "find_spec", lambda name: None)  # as from the installed command
+    with pytest.raises(ModelRankError, match="an experiment of the clone"):
+        build.stage(configured())
