@@ -13,29 +13,19 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import multiprocessing
-import os
-import platform
-import resource
 import tempfile
-import time
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
-from unittest.mock import patch
 
 import numpy as np
-import pandas as pd
 import torch
+from measuring import alone, machine, row, save, status, timed
 
 import modelrank
 from modelrank.features.file import FeatureFile
-from modelrank.provenance import commit, versions
 from modelrank.root import CONF
 from modelrank.scorers.contract import facts_of
 from modelrank.types import FeatureSet
@@ -92,38 +82,6 @@ def beyond_features(n: int, d: int, classes: int) -> int:
     start = status("VmRSS")
     disco(replace(data, memo={}))
     return status("VmHWM") - start
-
-
-def status(entry: str) -> int:
-    """Bytes, of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(entry + ":"))
-
-
-def timed(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def alone(job: Callable[..., Any], threads: int, *arguments: Any, **environment: str) -> Any:
-    """`job(*arguments)` in a fresh process with so many threads."""
-    own = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **environment}
-    with patch.dict(os.environ, own), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_prepared, job, threads, arguments).result()
-
-
-def _prepared(job: Callable[..., Any], threads: int, arguments: tuple) -> Any:
-    torch.set_num_threads(threads)
-    warnings.simplefilter("ignore")
-    return job(*arguments)
-
-
-def row(what: str, value: float, bar: float | None, unit: str, **more: Any) -> dict[str, Any]:
-    line = {"what": what, "value": round(value, 4), "bar": bar, "unit": unit, **more}
-    met = "" if bar is None else "  ok" if value <= bar else "  NOT MET"
-    print(f"{what:58s} {value:10.3f} {unit:28s}{f'bar {bar:g}' if bar is not None else '':10s}{met}", flush=True)
-    return line
 
 
 def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float]:
@@ -318,22 +276,6 @@ def measure_streaming(
     return rows
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "memory_gb": round(resource.getpagesize() * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "load_before": os.getloadavg()[0],
-        "system": platform.platform(),
-        "versions": versions(),
-        "commit": commit(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, both parts")
@@ -351,10 +293,8 @@ def main() -> None:
     elif given.stream:
         n = 1_000_000 if given.full else given.rows
         results["streaming"] = measure_streaming(n, 2048, 100, given.folder, compare=not given.full)
-    given.out.mkdir(parents=True, exist_ok=True)
     for name, rows in results.items():
-        pd.DataFrame(rows).to_csv(given.out / f"{name}.csv", index=False)
-        (given.out / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+        save(name, given.out, facts, rows)
 
 
 if __name__ == "__main__":
