@@ -263,7 +263,7 @@ import tests.features.test_extract as case
 extraction.PART_SECONDS = 0.0
 original = extraction.FeatureExtraction.predict_step
 def slow(self, batch, batch_idx):
-    print("batch", int(batch[2][0]), flush=True)
+    print("batch", int(batch[-1][0]), flush=True)
     time.sleep(float(sys.argv[3]))
     return original(self, batch, batch_idx)
 extraction.FeatureExtraction.predict_step = slow
@@ -297,7 +297,7 @@ def test_kill_9_then_resume(tmp_path, monkeypatch):
     monkeypatch.setattr(
         extraction.FeatureExtraction,
         "predict_step",
-        lambda self, batch, i: seen.extend(batch[2].tolist()) or original(self, batch, i),
+        lambda self, batch, i: seen.extend(batch[-1].tolist()) or original(self, batch, i),
     )
     resumed = run(tmp_path)
     assert seen == [*range(24, 43)]

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
 
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.types import ModelRankError
@@ -60,3 +62,13 @@ def test_lists_of_a_yaml_compare_as_tuples():
 def test_impossible_values_are_refused(wrong):
     with pytest.raises(ModelRankError, match="preprocessing"):
         Preprocessing(**wrong)
+
+
+@pytest.mark.parametrize("size", [(41, 30), (30, 42), (30, 30), (97, 31), (300, 47)])
+@pytest.mark.parametrize("rule", [Preprocessing(24, 27, "bilinear", MEAN, STD), Preprocessing(25, 30, mean=MEAN)])
+def test_cropped_and_normalised_in_a_batch_is_the_evaluation_transform_bit_for_bit(size, rule):
+    image = Image.effect_noise(size, 80).convert("RGB")
+    shrunk = np.asarray(v2.Resize(rule.resize, InterpolationMode(rule.interpolation))(image))
+    batch = rule.normalise(torch.stack([torch.from_numpy(rule.crop(shrunk).copy())] * 2))
+    assert torch.equal(batch, torch.stack([rule.evaluation()(image)] * 2))
+    assert batch.is_contiguous(memory_format=torch.channels_last)

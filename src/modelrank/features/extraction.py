@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from modelrank.data.images import ImageSplit, TransformedImages
 from modelrank.features.store import FeatureStore
@@ -31,22 +32,38 @@ class Plan:
     known: N rows each: `targets`, `image` (the index of the row's image), more where a task has more.
     """
 
-    images: TransformedImages
+    images: CroppedImages | TransformedImages
     task: pl.LightningModule
     known: dict[str, Tensor]
     collate: Callable[[Any], Any] | None = None
 
 
 def over_images(network: nn.Module, splits: Sequence[ImageSplit], preprocessing: Preprocessing) -> Plan:
-    """One row an image."""
-    images = TransformedImages(splits, preprocessing.pixels())
+    """One row an image; the splits are those of `ImageData.shrunk`."""
+    images = CroppedImages(splits, preprocessing)
     targets = torch.from_numpy(np.concatenate([split.targets for split in splits]))
     known = {"targets": targets, "image": torch.arange(len(images))}
     return Plan(images, FeatureExtraction(FeatureExtractor(network), preprocessing), known)
 
 
+class CroppedImages(Dataset[tuple[Tensor, int]]):
+    """Shrunk splits in order as (pixels H x W x 3 uint8, index over all of them)."""
+
+    def __init__(self, splits: Sequence[ImageSplit], preprocessing: Preprocessing) -> None:
+        self.images, self.crop = [split.images for split in splits], preprocessing.crop
+        self.rows = np.concatenate([split.rows for split in splits])
+        self.split = np.repeat(np.arange(len(splits)), [len(split) for split in splits])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self.images[self.split[index]][int(self.rows[index])]
+        return torch.from_numpy(self.crop(pixels).copy()), index
+
+
 class FeatureExtraction(pl.LightningModule):
-    """Batches (pixels B x H x W x 3 uint8, targets, index B) to (index B, features B x D, logits B x S or None).
+    """Batches (pixels B x H x W x 3 uint8, index B) to (index B, features B x D, logits B x S or None).
 
     Bytes travel to the device and are normalised there; the rest is float32. Channels last: convolutions want it
     (mobilenet_v2 at 112 px on two cores took half the CPU time), nothing minds it.
@@ -58,7 +75,7 @@ class FeatureExtraction(pl.LightningModule):
         self.extractor = extractor.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] torch's stub
 
     def predict_step(self, batch: Sequence[Any], batch_idx: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        pixels, _, index = batch
+        pixels, index = batch
         features, logits = self.extractor(self.preprocessing.normalise(pixels))
         return index, features, logits
 

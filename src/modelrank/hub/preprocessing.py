@@ -49,15 +49,20 @@ class Preprocessing:
 
     def evaluation(self) -> Callable[[Image], Tensor]:
         """Resize, centre crop, scale, normalise: the same image always gives the same tensor."""
-        return v2.Compose([*self._cut(), *self._tensor()])
+        return v2.Compose(
+            [v2.Resize(self.resize, InterpolationMode(self.interpolation)), v2.CenterCrop(self.size), *self._tensor()]
+        )
 
-    def pixels(self) -> Callable[[Image], Tensor]:
-        """The first half of `evaluation`: H x W x 3 uint8, resized and cropped."""
-        return v2.Compose([*self._cut(), _as_bytes])
+    def crop(self, pixels: np.ndarray) -> np.ndarray:
+        """The middle of an image (H x W x 3) whose short side is `resize`, as `evaluation` cuts it; a view."""
+        height, width = pixels.shape[:2]
+        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+        return pixels[top : top + self.size, left : left + self.size]
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """The second half, on any device: B x H x W x 3 uint8 to B x 3 x H x W float32, channels last in memory.
+        """What `evaluation` does with cropped pixels, on any device.
 
+        B x H x W x 3 uint8 to B x 3 x H x W float32, channels last in memory.
         Bit for bit what `evaluation` gives for each image.
         """
         scaled = v2.functional.to_dtype(pixels.permute(0, 3, 1, 2), torch.float32, scale=True)
@@ -79,13 +84,6 @@ class Preprocessing:
         """JSON-able content, for cache keys."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
-    def _cut(self) -> list[torch.nn.Module]:
-        return [v2.Resize(self.resize, InterpolationMode(self.interpolation)), v2.CenterCrop(self.size)]
-
     def _tensor(self) -> list[torch.nn.Module]:
         scaled = v2.ToDtype(torch.float32, scale=True)
         return [v2.ToImage(), scaled, v2.Normalize(list(self.mean), list(self.std)), v2.ToPureTensor()]
-
-
-def _as_bytes(image: Image) -> Tensor:
-    return torch.from_numpy(np.array(image))
