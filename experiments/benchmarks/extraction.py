@@ -25,13 +25,13 @@ from photographs import photographs
 from torch import nn
 from torch.utils.data import DataLoader
 
-from modelrank.api import conf_dir
 from modelrank.data.decoded import PixelStore, Shrink
 from modelrank.data.images import ImageData, TransformedImages
 from modelrank.features.extract import extract
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import FeatureExtractor
+from modelrank.root import CONF
 
 TRAINER = partial(pl.Trainer, accelerator="cpu")
 BATCH = 64
@@ -43,7 +43,7 @@ def models(hub: str) -> tuple[dict[str, PretrainedModel], Path]:
 
     from modelrank import build
 
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [f"hub={hub}"])
         return build.models(cfg), Path(cfg.paths.cache)
 

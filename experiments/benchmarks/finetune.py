@@ -21,7 +21,7 @@ from measuring import alone, cpu_timed, machine, row, save, status
 from photographs import photographs
 from torch.nn import functional
 
-from modelrank.api import conf_dir
+from modelrank.root import CONF
 from modelrank.truth.finetune import FineTuning
 
 
@@ -30,7 +30,7 @@ def protocol() -> FineTuning:
 
     from modelrank import build
 
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return build.protocol(compose("config", ["protocol=finetune_offline", "protocol.checkpoint_every=1000000"]))
 
 
