@@ -77,6 +77,7 @@ class FeatureSet:
               (`parameters`, `imagenet_accuracy`, `mean_rank_elsewhere`); absent keys are unknown.
     key:      content key of the arrays, '' where they were given: sets with equal keys hold equal arrays.
     made_by:  versions of the libraries that made the features, '' where unknown; those of today may be others.
+    seconds:  that the pass over the images took when they were made; NaN where unknown.
     memo:     intermediate results (moments, a decomposition) that several scorers share.
     """
 
@@ -90,6 +91,7 @@ class FeatureSet:
     facts: Mapping[str, float] = field(default_factory=dict)
     key: str = ""
     made_by: str = ""
+    seconds: float = float("nan")
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -158,6 +160,7 @@ class Truth:
     mean_rank_elsewhere: Mapping[str, float] = field(default_factory=dict)  # model -> mean rank on the other data sets
     match: Literal["ids", "names"] = "ids"  # whether the rows are of these very models and images, or bear their names
     unmatched: str = ""  # a sentence on rows that have the names asked for and are of something else, so not used
+    seconds: Mapping[str, float] = field(default_factory=dict)  # model -> of measuring it, mean over seeds, where known
 
     def seeds(self) -> str:
         """How many each accuracy is the mean over: `2`, or `2 (a: 3)` where models differ; empty where unknown."""

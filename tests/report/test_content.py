@@ -42,6 +42,27 @@ def test_answer_says_what_following_it_costs():
     assert report_of({"new": 1.0, "b": 0.0}, accuracy).answer() == "Fine-tune new first."
 
 
+def test_doubt_names_the_rivals_and_what_the_order_is_worth(make_report):
+    report = make_report()
+    first, *others = report.models()
+    rivals = [row.model for row in others if row.score + 0.02 >= first.score - 0.02]
+    assert report.rivals() == rivals
+    own = next(row for row in report.agreement() if row.scorer == "disco")
+    assert f"tau_w {own.tau_w:.2f} [" in report.doubt()
+    assert f"the {own.chance:.2f} that random scores exceed" in report.doubt()
+    for word, low in (("its interval reaches below", 0.2), ("more than", 0.6)):
+        ranking = report.ranking.assign(tau_w=0.8, tau_w_low=low, chance=0.5)
+        assert f"; {word} the 0.50" in replace(report, ranking=ranking).doubt()
+    assert (
+        "; less than the 0.50"
+        in replace(report, ranking=report.ranking.assign(tau_w=0.2, tau_w_low=0, chance=0.5)).doubt()
+    )
+    alone = report_of({"a": 1.0, "b": 0.5})
+    assert alone.doubt() == "How well the order holds on these images has not been measured."
+    apart = replace(alone, scores=alone.scores.assign(score_low=[0.9, 0.4], score_high=[1.1, 0.6]))
+    assert "No other 95 % interval reaches its own." in apart.doubt()
+
+
 def test_models_without_a_score_keep_their_reason():
     report = report_of({"a": 1.0}, status="failed", reason="no weights")
     assert report.models() == []
@@ -134,6 +155,17 @@ def test_a_prediction_orders_the_models_and_is_said_first(make_report):
     assert answer.startswith(f"Fine-tune {worst} first. Expected accuracy 0.80 [0.50, 0.90]; chance that no other is")
     assert f"by 1 point 0.55; may be as good: {others[0]}. By 3 scorers" in answer
     assert "subsets" not in answer
+    assert report.models_by("disco") == plain.models()
+    assert [(row.model, row.score) for row in report.models_by("prediction")] == [
+        (row.model, row.expected) for row in report.models()
+    ]
+    assert "may score as high" not in report.doubt(), "the answer has named the ties"
+    own = report.ranking.iloc[:1].assign(scorer="prediction", tau_w=0.1, tau_w_low=-0.5, tau_w_high=0.4, chance=0.6)
+    both = replace(report, ranking=pd.concat([own, report.ranking], ignore_index=True))
+    assert "prediction ordered these models at tau_w 0.10 [-0.50, 0.40]; less than the 0.60" in both.doubt()
+    text = page(both, {})
+    assert "Models by predicted accuracy" in text
+    assert "<option selected>prediction: tau_w 0.10" in text
     shown = Console(width=120, record=True, file=io.StringIO())
     show(report, shown)
     assert "Models by predicted accuracy" in (text := shown.export_text())

@@ -11,16 +11,16 @@ def texts(figure):
 
 
 def test_figures_are_written_and_not_empty(report, tmp_path):
-    written = figures.write(report, tmp_path / "new")
+    written = figures.write(figures.draw(report), tmp_path / "new")
     assert list(written) == ["spectrum", "scatter", "agreement"]
     for path in written.values():
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000
 
 
-def test_without_truth_and_parts_there_is_nothing_to_draw(tmp_path, make_report):
-    assert list(figures.write(make_report(with_truth=False), tmp_path)) == ["spectrum"]
-    assert figures.write(make_report(with_truth=False, parts=False), tmp_path) == {}
+def test_without_truth_and_parts_there_is_nothing_to_draw(make_report):
+    assert list(figures.draw(make_report(with_truth=False))) == ["spectrum"]
+    assert figures.draw(make_report(with_truth=False, parts=False)) == {}
 
 
 def test_scatter_has_a_panel_a_scorer_with_its_tau_and_a_key_of_the_models(report):
@@ -46,11 +46,12 @@ def test_spectra_of_different_lengths_and_negative_task_scores_are_drawn(report,
     parts = dict(report.parts)
     parts[next(iter(parts))] = {"ratio": np.array([0.7, 0.3]), "task": np.array([-0.5, -0.1])}
     changed = dataclasses.replace(report, parts=parts)
-    assert "spectrum" in figures.write(changed, tmp_path)
+    assert "spectrum" in figures.write(figures.draw(changed), tmp_path)
 
 
 def test_a_model_named_like_mathematics_is_drawn_as_text(tmp_path, make_report):
-    assert len(figures.write(make_report(models=("$\\frac$", "b_{", "c", "d")), tmp_path)) == 3
+    drawn = figures.draw(make_report(models=("$\\frac$", "b_{", "c", "d")))
+    assert len(figures.write(drawn, tmp_path)) == 3
 
 
 def test_forest_shows_each_scorer_and_both_levels(report):

@@ -21,19 +21,22 @@ MODELS = pd.DataFrame(
 MADE = {"hub": "h", "data set": "<i>mine</i>", "metric": "accuracy", "command": "python run.py"}
 
 
-def test_page_holds_the_answer_and_the_figure_and_runs_nothing(tmp_path):
-    assert draw(TRIALS, "a<b>", "accuracy", tmp_path / "race.png")
+def test_page_holds_the_answer_and_the_figure_and_runs_nothing(tmp_path, check_page):
+    race = draw(TRIALS, "a<b>", "accuracy")
     told = {"test": 0.79, "steps": 240, "lr": 3e-4}
-    text = write(tmp_path, "a<b>: 0.8", MODELS, told, MADE, "import timm").read_text()
+    text = write(tmp_path, "a<b>: 0.8", MODELS, race, told, MADE, "import timm").read_text()
+    tree = check_page(text)
     assert "a&lt;b&gt;: 0.8" in text
     assert "measured once on the test images: 0.7900" in text
-    assert "data:image/png" in text
+    (drawn,) = tree.iter("figure")
+    assert {"a<b>", "$c$"} <= set(drawn.itertext())
     assert "import timm" in text
-    for tag in ("<script", "<i>", "<b>"):
+    for tag in ("<script>alert", "<i>", "<b>"):
         assert tag not in text
 
 
 @pytest.mark.parametrize("trials", [TRIALS[:0], TRIALS[3:], pd.DataFrame()])
 def test_without_a_training_there_is_no_figure(tmp_path, trials):
-    assert not draw(trials, "a", "accuracy", tmp_path / "race.png")
-    assert "data:image" not in write(tmp_path, "a", MODELS, {}, MADE, "").read_text()
+    race = draw(trials, "a", "accuracy")
+    assert race is None
+    assert "<figure" not in write(tmp_path, "a", MODELS, race, {}, MADE, "").read_text()

@@ -35,9 +35,20 @@ def test_comparisons_are_against_the_first_scorer():
 def test_figures_are_drawn(tmp_path):
     rows = sweeps.label_by(ROWS, "scorers.disco.groups")
     sweeps.ablation(rows, "scorers.disco.groups", "tau_w").savefig(tmp_path / "ablation.png")
-    sweeps.rank_diagram(rows, "tau_w").savefig(tmp_path / "ranks.png")
+    found = sweeps.standing(rows, "tau_w")
+    assert dict(found.ranks) == {"disco groups=8": 1.0, "disco groups=1": 2.0}
+    assert found.datasets == 3
+    sweeps.rank_diagram(found, "tau_w").savefig(tmp_path / "ranks.png")
     assert (tmp_path / "ablation.png").stat().st_size > 5000
-    assert sweeps.rank_diagram(rows[rows.value == "1"], "tau_w") is None
+    assert sweeps.standing(rows[rows.value == "1"], "tau_w") is None
+
+
+def test_a_regret_is_better_when_it_is_lower():
+    rows = sweeps.label_by(ROWS.rename(columns={"tau_w": "regret_at_1"}), "scorers.disco.groups")
+    assert next(iter(sweeps.standing(rows, "regret_at_1").ranks)) == "disco groups=1"
+    found = sweeps.comparisons(rows, "regret_at_1").iloc[0]
+    assert (found.wins, found.losses) == (0, 3)
+    assert found.difference == pytest.approx((0.4 + 0.1 + 0.7) / 3), "in the metric's own sign"
 
 
 def test_scorers_are_compared_on_the_models_that_all_have():

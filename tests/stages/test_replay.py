@@ -54,6 +54,10 @@ def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch
     verdict = pd.read_csv(out / "verdict.csv").set_index(["policy", "budget", "amount"])
     assert verdict.relative["mine", "results", 1] > 1 > verdict.relative["static order", "results", 1]
     assert (out / "replay.png").stat().st_size > 20_000
+    page = (out / "report.html").read_text()
+    assert "of the cost of training all models, " in page
+    assert "Is recommend right as often as it says?" in page
+    assert "worst_first" not in page.split("How it was made")[0]
     assert pd.read_csv(out / "calibration.csv").covered.between(0, 1).all()
     assert "static order" in capsys.readouterr().out
 

@@ -112,6 +112,7 @@ def extract(
         facts=facts,
         key=key,
         made_by=entry.header.get("versions", ""),
+        seconds=float(entry.header["seconds"]),
     )
 
 

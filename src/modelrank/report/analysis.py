@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modelrank.report.figures import BLUE, GREEN, GREY, ORANGE, STYLE
+from modelrank.report.drawing import BLUE, GREEN, GREY, ORANGE, STYLE
 
 
 def spectral_change(rows: pd.DataFrame) -> Figure:

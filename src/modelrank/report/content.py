@@ -23,6 +23,7 @@ METRICS = {
     "map50": "mAP@0.5",
     "map": "mAP@[.5:.95]",
 }
+PREDICTION = "prediction"  # in ranking.csv, beside the scorers
 PREDICTED = {"expected": "expected", "expected_low": "low", "expected_high": "high", "chance_best": "chance_best"}
 TEXTS = ("note", "models_common")
 TERMS = {"cls": "classes", "reg": "boxes"}  # parts that a detection score is the sum of, each scaled over the hub
@@ -96,7 +97,8 @@ class Report:
              (rows scored), `unit` (what a row is, `images` unless said), `scenes` (for a figure, see `Scene`),
              `source` (the copy of the data set that was taken), `notes` (what of it was left out or looks wrong),
              `licences` (name -> licence), `versions` (text), `config` (YAML text), `command`, `commit`, `seconds`,
-             `first_is_best` (on which share of subsets of the images it is), `level` (of the intervals of scores).
+             `first_is_best` (on which share of subsets of the images it is), `level` (of the intervals of scores),
+             `samples` (heading -> (id, image) of some images), `classes` (how many the data set has).
     scorer:  the one whose scores are shown; by default the first in `scores`.
     prediction: columns model, expected, low, high, chance_best, best first; where given it orders the models.
     """
@@ -125,12 +127,26 @@ class Report:
     def metric(self) -> str:
         return METRICS.get(self.truth.metric, self.truth.metric) if self.truth else ""
 
+    @property
+    def leading(self) -> str:
+        """What orders the models: `prediction`, as it is called in ranking.csv, or the scorer."""
+        return self.scorer if self.prediction is None else PREDICTION
+
     def models(self) -> list[ModelRow]:
         """The scored models, best first; equals in alphabetical order."""
-        rows = [row for row in self._own_rows() if row["status"] == "ok"]
-        predicted = self._predicted()
+        return self._ordered([row for row in self._rows_of(self.scorer) if row["status"] == "ok"], self._predicted())
+
+    def models_by(self, scorer: str) -> list[ModelRow]:
+        """As `models`, ordered by one scorer alone; by the PREDICTION, which is then the score and its interval."""
+        if scorer != PREDICTION or self.prediction is None:
+            return self._ordered([row for row in self._rows_of(scorer) if row["status"] == "ok"], {})
+        names = {"expected": "score", "low": "score_low", "high": "score_high"}
+        return self._ordered(self.prediction.rename(columns=names).to_dict(orient="records"), {})
+
+    def _ordered(self, rows: list[dict[str, Any]], predicted: Mapping[str, Mapping[str, float]]) -> list[ModelRow]:
+        """By what is predicted, or by their scores where it is empty."""
         order = {row["model"]: predicted[row["model"]]["expected"] if predicted else row["score"] for row in rows}
-        rows.sort(key=lambda row: (-order[row["model"]], row["model"]))
+        rows = sorted(rows, key=lambda row: (-order[row["model"]], row["model"]))
         known = self.truth.accuracy if self.truth else {}
         accuracies = [known[row["model"]] for row in rows if row["model"] in known]
         return [
@@ -155,7 +171,7 @@ class Report:
 
     def unscored(self) -> dict[str, str]:
         """model -> reason, for the models that `scorer` has no value for."""
-        return {row["model"]: str(row["reason"]) for row in self._own_rows() if row["status"] != "ok"}
+        return {row["model"]: str(row["reason"]) for row in self._rows_of(self.scorer) if row["status"] != "ok"}
 
     def agreement(self) -> list[ScorerRow]:
         """How well each scorer ranked, best tau_w first, without tau_w last; empty without truth."""
@@ -165,8 +181,24 @@ class Report:
         rows = table.assign(**texts).to_dict(orient="records")
         return sorted((ScorerRow(**row) for row in rows), key=lambda row: (-_or_least(row.tau_w), row.scorer))
 
-    def _own_rows(self) -> list[dict[str, Any]]:
-        return [row for row in self.scores.to_dict(orient="records") if row["scorer"] == self.scorer]
+    def _rows_of(self, scorer: str) -> list[dict[str, Any]]:
+        return [row for row in self.scores.to_dict(orient="records") if row["scorer"] == scorer]
+
+    def costs(self) -> pd.DataFrame:
+        """Seconds by model: of fine-tuning, of the pass over the images, and of each scorer; NaN is unknown."""
+        names = list(dict.fromkeys(self.scores["model"]))
+        table = self.scores.pivot_table("seconds", "model", "scorer", sort=False, dropna=False).reindex(names)
+        known = self.scores.reindex(columns=pd.Index(["model", "extraction_seconds"]))  # earlier rows have none
+        passes = known.groupby("model")["extraction_seconds"].first()
+        tuned = self.truth.seconds if self.truth else {}
+        table.insert(0, "fine-tuning", pd.Series(tuned, index=names, dtype=float))
+        table.insert(1, "features", pd.Series(passes, index=names, dtype=float))
+        return table
+
+    def rivals(self) -> list[str]:
+        """Models whose interval meets that of the one ranked first."""
+        first, *others = self.models()
+        return [row.model for row in others if row.high >= first.low]
 
     def spectra(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """model -> (ratio, task score), each G, in rank order; only models whose score is a spectral sum."""
@@ -239,6 +271,35 @@ class Report:
     def _chance(self) -> str:
         chance = self.context.get("first_is_best") if self.prediction is None else None
         return "" if chance is None else f" (best by {self.scorer} on {100 * chance:.0f} % of subsets of the images)"
+
+    def doubt(self) -> str:
+        """What speaks against following the answer, in one or two sentences; empty where nothing is known."""
+        models, lines = self.models(), []
+        if len(models) > 1 and self.prediction is None and not math.isnan(models[0].low):
+            rivals = self.rivals()
+            names = ", ".join(rivals[:4]) + (f" and {len(rivals) - 4} more" if len(rivals) > 4 else "")
+            lines.append(
+                f"By their {self.score_interval()}s {names} may score as high."
+                if rivals
+                else f"No other {self.score_interval()} reaches its own."
+            )
+        own = next((row for row in self.agreement() if row.scorer == self.leading), None)
+        if own and math.isfinite(own.tau_w):
+            reach = interval(own.tau_w_low, own.tau_w_high)
+            line = f"{self.leading} ordered these models at tau_w {own.tau_w:.2f} {reach}".rstrip()
+            if math.isfinite(own.chance):
+                sure = (
+                    "more than"
+                    if own.tau_w_low > own.chance
+                    else "its interval reaches below"
+                    if (own.tau_w > own.chance)
+                    else "less than"
+                )
+                line += f"; {sure} the {own.chance:.2f} that random scores exceed in 5 % of cases"
+            lines.append(f"{line}.")
+        elif models and not self.truth:
+            lines.append("How well the order holds on these images has not been measured.")
+        return " ".join(lines)
 
     def truth_line(self) -> str:
         if self.truth is None:

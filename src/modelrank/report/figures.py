@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,40 +14,35 @@ from matplotlib.figure import Figure  # not pyplot: no window, no global figure 
 from matplotlib.ticker import MaxNLocator
 
 from modelrank.report.content import Report, Scene, interval, significant
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6F6F6F"
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#999999",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "text.parse_math": False,  # a model's name may hold a dollar sign
-}
+from modelrank.report.drawing import AXIS, BLUE, GREEN, GREY, INK, ORANGE, PAPER, STYLE
 
 
-def write(report: Report, folder: Path) -> dict[str, Path]:
-    """Draw what the report has data for; returns title -> PNG, in the order in which they are best read."""
-    drawings: dict[str, Callable[[Report], Figure | None]] = {
-        "spectrum": spectrum,
-        "scatter": scatter,
-        "agreement": forest,
-        "scenes": scenes,
-    }
+def draw(report: Report) -> dict[str, Figure]:
+    """What the report has data for, by name, in the order in which they are best read."""
+    drawings = {"spectrum": spectrum, "scatter": scatter, "agreement": forest, "scenes": scenes}
+    with mpl.rc_context(STYLE):
+        drawn = {name: drawing(report) for name, drawing in drawings.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def write(drawn: Mapping[str, Figure], folder: Path) -> dict[str, Path]:
+    """name -> PNG in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for name, draw in drawings.items():
-        with mpl.rc_context(STYLE):
-            figure = draw(report)
-            if figure is not None:
-                written[name] = folder / f"{name}.png"
-                figure.savefig(written[name], dpi=120, facecolor="white")
+    written = {name: folder / f"{name}.png" for name in drawn}
+    for name, path in written.items():
+        save(drawn[name], path)
     return written
+
+
+def save(figure: Figure, path: Path) -> None:
+    path.write_bytes(png(figure))
+
+
+def png(figure: Figure) -> bytes:
+    written = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(written, format="png", dpi=120, facecolor="white")
+    return written.getvalue()
 
 
 def scatter(report: Report) -> Figure | None:
@@ -77,14 +72,14 @@ def scatter(report: Report) -> Figure | None:
         chosen = min(own, key=lambda model: (-own[model], model))
         for depth, (model, value) in enumerate(own.items()):  # a number lies on its own disc, below the next disc
             place, colour = (value, accuracy[model]), ORANGE if model == chosen else BLUE
-            axes.scatter(*place, s=135, color=colour, edgecolor="white", lw=0.8, zorder=3 + depth)
-            text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 6.5, "fontweight": "bold"}
+            axes.scatter(*place, s=135, color=colour, edgecolor=PAPER, lw=0.8, zorder=3 + depth)
+            text = {"ha": "center", "va": "center_baseline", "color": PAPER, "fontsize": 6.5, "fontweight": "bold"}
             axes.annotate(str(models.index(model) + 1), place, zorder=3 + depth, **text)
         reach = interval(row.tau_w_low, row.tau_w_high)
         axes.set_title(
             f"{row.scorer}\ntau_w {row.tau_w:.2f} {reach}" if math.isfinite(row.tau_w) else f"{row.scorer}\nno tau_w",
             loc="left",
-            color=GREY if row.reference else "black",
+            color=GREY if row.reference else INK,
         )
         axes.margins(0.12)
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -118,9 +113,7 @@ def spectrum(report: Report) -> Figure | None:
     # stacked away from zero on either side: a regression's task scores are negative
     start = np.cumsum(parts, axis=1) - parts
     for group in range(groups):
-        bars.barh(
-            y, parts[:, group], left=start[:, group], color=colours[group], height=0.72, edgecolor="white", lw=0.4
-        )
+        bars.barh(y, parts[:, group], left=start[:, group], color=colours[group], height=0.72, edgecolor=PAPER, lw=0.4)
     for i, total in enumerate(parts.sum(axis=1)):
         right_of_zero = total >= 0
         bars.annotate(
@@ -169,13 +162,13 @@ def forest(report: Report) -> Figure | None:
     if not rows:
         return None
     rows = [row for row in rows if not row.reference] + [row for row in rows if row.reference]
-    figure = Figure(figsize=(7.2, 1.5 + 0.27 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(5.8, 1.6 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for i, row in enumerate(rows):
         colour = GREY if row.reference else BLUE
         if math.isfinite(row.tau_w_low):
             axes.plot([row.tau_w_low, row.tau_w_high], [i, i], color=colour, lw=2, solid_capstyle="round", alpha=0.55)
-        axes.plot(row.tau_w, i, "o", color=colour, ms=7, mfc="white" if row.reference else colour, mew=1.8)
+        axes.plot(row.tau_w, i, "o", color=colour, ms=7, mfc=PAPER if row.reference else colour, mew=1.8)
         axes.annotate(f"{row.tau_w:.2f}", (1.06, i), xycoords=("axes fraction", "data"), ha="right", va="center")
     chance = [row.chance for row in rows if math.isfinite(row.chance)]
     for i, row in enumerate(rows):
@@ -185,14 +178,14 @@ def forest(report: Report) -> Figure | None:
         axes.axvline(ceiling, color=GREEN, ls=":", lw=1.6, label=f"two seeds of the truth: {ceiling:.2f}", zorder=0)
     first_reference = sum(not row.reference for row in rows)
     if 0 < first_reference < len(rows):
-        axes.axhline(first_reference - 0.5, color="#BBBBBB", lw=1)
+        axes.axhline(first_reference - 0.5, color=AXIS, lw=1)
     axes.set_yticks(range(len(rows)), [row.scorer for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(
         min(-0.25, *(np.nan_to_num(row.tau_w_low) for row in rows), *(row.tau_w for row in rows)) - 0.05, 1.03
     )
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"tau_w with 95 % interval over models, {report.hub} on {report.dataset} (hollow: reference rows)")
+    axes.set_xlabel(f"tau_w with 95 % interval over models (hollow: reference rows)\n{report.hub} on {report.dataset}")
     if chance or math.isfinite(ceiling):
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5)
     return figure

@@ -1,18 +1,18 @@
-"""The report as one HTML page that needs nothing else: it can be mailed, archived, and read on a phone.
-
-Every text that comes from a config, a file name or a data set passes through `html.escape`; figures are inlined.
-"""
+"""The page of a ranking run: the answer and its doubts, the models, the scorers, the images, the cost, the origin."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 
-from modelrank.report import figures
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from modelrank.report import figures, scatter
 from modelrank.report.content import Report, ScorerRow, interval, number, significant
-from modelrank.report.html import document, facts, folded, picture, table, td, tr
+from modelrank.report.drawing import STYLE, inline
+from modelrank.report.html import bar, document, element, figure, named, origin, picture, table, td, thumbnail, tr
 
 CAPTIONS = {
     "spectrum": "What each score is made of: the share of the singular values that a group of spectral components "
@@ -20,66 +20,86 @@ CAPTIONS = {
     "scenes": "Test images with the objects that are marked in them (white) and what models found after fine-tuning "
     "(colour: right class and an overlap of 0.5 or more; grey: neither), those with a score of at least a third of the "
     "highest in the image.",
-    "scatter": "Score against measured accuracy, one panel a scorer. Numbers are the place by measured accuracy.",
     "agreement": "How well each scorer ordered the models. One left of its dash cannot be told from chance.",
 }
+SCATTER = (
+    "Numbers are places by measured {metric}. Point at a dot or a name, or go there with the tab key, to see what is "
+    "known of the model."
+)
+COSTS = (
+    "Seconds of measuring the accuracy by fine-tuning, all learning rates together, where and when that was done; "
+    "of one pass over the scored images; and of each scorer (what several share counts for the first of them)."
+)
 
 
 def write(report: Report, folder: Path) -> Path:
-    """Draw the figures into folder/figures, write folder/report.html with them inlined, and return the page's path."""
-    drawn = figures.write(report, folder / "figures")
+    """Draw the figures into folder/figures, write folder/report.html and return its path."""
+    drawn = figures.draw(report)
+    figures.write(drawn, folder / "figures")
     path = folder / "report.html"
-    path.write_text(page(report, {name: png.read_bytes() for name, png in drawn.items()}), encoding="utf-8")
+    path.write_text(page(report, drawn), encoding="utf-8")
     return path
 
 
-def page(report: Report, pictures: Mapping[str, bytes]) -> str:
-    """The page's text; pictures: name -> PNG."""
-    title = f"Which model to fine-tune on {report.dataset}?"
-    unscored = "".join(f"<p>{escape(m)} has no score: {escape(why)}</p>" for m, why in report.unscored().items())
+def page(report: Report, drawn: Mapping[str, Figure]) -> str:
+    """The page's text; drawn: what `figures.draw` gives, or part of it."""
+    numbers = {model: i for i, model in enumerate(dict.fromkeys(report.scores["model"]))}
+    predicted = report.prediction is not None
+    unscored = [element("p", f"{model} has no score: {why}") for model, why in report.unscored().items()]
     parts = [
-        f"<h1>Which model of the hub {escape(report.hub)} should be fine-tuned on {escape(report.dataset)}?</h1>",
-        f'<p class="answer">{escape(report.answer())}</p>',
-        f'<p class="soft">{escape(report.images())}; {escape(report.truth_line())}</p>',
-        f"<h2>Models by {escape(report.scorer)}</h2>",
-        _models(report),
-        unscored,
-        _figure("spectrum", pictures),
+        element("h1", f"Which model of the hub {report.hub} should be fine-tuned on {report.dataset}?"),
+        element("p", report.answer(), "answer"),
+        element("p", report.doubt()) if report.doubt() else "",
+        element("p", f"{report.images()}; {report.truth_line()}", "soft"),
+        element("h2", "Models by predicted accuracy" if predicted else f"Models by {report.scorer}"),
+        _models(report, numbers),
+        *unscored,
+        _figure("spectrum", drawn, f"Spectral parts of the {report.scorer} score of each model"),
     ]
     if report.agreement():
-        notes = "".join(f"<li>{escape(line)}</li>" for line in report.level_lines())
+        shown = scatter.scatter(report, numbers)
         parts += [
+            "<h2>Score against measured accuracy</h2>" if shown else "",
+            shown,
+            element("p", SCATTER.format(metric=report.metric), "soft") if shown else "",
             "<h2>How well each scorer ranked</h2>",
             _agreement(report),
-            f'<ul class="soft">{notes}</ul>',
-            _figure("agreement", pictures),
-            _figure("scatter", pictures),
+            f'<ul class="soft">{"".join(element("li", line) for line in report.level_lines())}</ul>',
+            _figure("agreement", drawn, _spoken(report)),
         ]
-    if "scenes" in pictures:
-        parts += ["<h2>What was found</h2>", _figure("scenes", pictures)]
-    parts += ["<h2>How it was made</h2>", _made(report)]
-    return document(title, parts)
+    parts += [_images(report)]
+    if "scenes" in drawn:
+        parts += ["<h2>What was found</h2>", _scenes(drawn["scenes"])]
+    parts += ["<h2>What it cost</h2>", _costs(report, numbers), element("p", COSTS, "soft")]
+    parts += [_made(report), scatter.cards(report, numbers)]
+    return document(f"Which model to fine-tune on {report.dataset}?", parts)
 
 
-def _models(report: Report) -> str:
-    rows = report.models()
+def _models(report: Report, numbers: Mapping[str, int]) -> str:
+    rows, terms, predicted = report.models(), report.terms(), report.prediction is not None
     with_interval = any(not math.isnan(row.low) for row in rows)
-    heads = ["#", "model", report.scorer, "", *([report.score_interval()] if with_interval else [])]
-    terms = report.terms()
-    heads += list(terms)
+    heads = ["#", "model", *(["expected", "80 %", "chance to be best"] if predicted else []), report.scorer, ""]
+    heads += [*([report.score_interval()] if with_interval else []), *terms]
     heads += [f"measured {report.metric}", "its place"] if report.truth else []
     # bars start at the least score: the scale of most scorers has no meaningful zero
     low, high = min((row.score for row in rows), default=0.0), max((row.score for row in rows), default=0.0)
     body = []
     for row in rows:
         share = 100 * (row.score - low) / (high - low) if high > low else 100
-        cells = [td(str(row.rank)), td(row.model, "text"), td(significant(row.score))]
-        cells += [f'<td class="bar"><span style="width:{max(share, 1):.0f}%"></span></td>']
-        cells += [td(interval(row.low, row.high, 3), "text")] if with_interval else []
-        cells += [td(significant(values[row.model])) for values in terms.values()]
-        cells += [td(number(row.accuracy, 3)), td(number(row.accuracy_rank, 0))] if report.truth else []
-        body.append(tr(cells, "first" if row.rank == 1 else ""))
-    return table(heads, [body], text=("model", report.score_interval()))
+        cells = [td(str(row.rank)), named(row.model)]
+        if predicted:
+            cells += [
+                _cell(row.expected),
+                td(interval(row.expected_low, row.expected_high), "text", by=row.expected_low),
+            ]
+            cells += [_cell(row.chance_best)]
+        cells += [td(significant(row.score), by=row.score), bar(share)]
+        cells += [td(interval(row.low, row.high, 3), "text", by=row.low)] if with_interval else []
+        cells += [td(significant(values[row.model]), by=values[row.model]) for values in terms.values()]
+        if report.truth:
+            cells += [_cell(row.accuracy, 3), _cell(row.accuracy_rank, 0)]
+        body.append(tr(cells, "first" if row.rank == 1 else "", model=numbers[row.model]))
+    return table(f"models by {report.leading}", heads, [body], text=("model", "80 %", report.score_interval()))
 
 
 def _agreement(report: Report) -> str:
@@ -88,33 +108,81 @@ def _agreement(report: Report) -> str:
     heads += ["Kendall", "Pearson", "Spearman", "Pr(top-1)", "Rel@1", "regret@1"]
 
     def line(row: ScorerRow) -> str:
-        values = [number(row.chance), *([number(row.tau_w_common)] if uneven else [])]
-        values += [number(row.tau), number(row.pearson), number(row.spearman), number(row.pr_top1, 0)]
-        values += [number(row.rel_at_1, 3), number(row.regret_at_1, 3), str(row.n_models), number(row.seconds)]
-        cells = [td(row.scorer, "text"), td(number(row.tau_w))]
-        cells += [td(interval(row.tau_w_low, row.tau_w_high), "text"), *map(td, values)]
-        return tr(cells, "first" if row.scorer == report.scorer else "reference" if row.reference else "")
+        cells = [td(row.scorer, "text"), _cell(row.tau_w)]
+        cells += [td(interval(row.tau_w_low, row.tau_w_high), "text", by=row.tau_w_low), _cell(row.chance)]
+        cells += [_cell(row.tau_w_common)] if uneven else []
+        cells += [_cell(row.tau), _cell(row.pearson), _cell(row.spearman), _cell(row.pr_top1, 0)]
+        cells += [_cell(row.rel_at_1, 3), _cell(row.regret_at_1, 3), td(str(row.n_models)), _cell(row.seconds)]
+        return tr(cells, "first" if row.scorer == report.leading else "reference" if row.reference else "")
 
     bodies = [[line(row) for row in rows if row.reference == reference] for reference in (False, True)]
-    return table([*heads, "models", "seconds"], bodies, text=("scorer", "95 % interval"))
+    return table("agreement of scorers", [*heads, "models", "seconds"], bodies, text=("scorer", "95 % interval"))
+
+
+def _cell(value: float, digits: int = 2) -> str:
+    return td(number(value, digits), by=value)
+
+
+def _spoken(report: Report) -> str:
+    """The figure of agreement in words."""
+    values = "; ".join(f"{row.scorer} {number(row.tau_w)}" for row in report.agreement())
+    return f"tau_w of each scorer with its interval beside what random scores reach: {values}"
+
+
+def _images(report: Report) -> str:
+    """Samples of each class, and what was left out and why."""
+    shown = "".join(
+        f"<li>{element('h3', heading)}<div>"
+        + "".join(thumbnail(image, f"{name} ({heading})") for name, image in images)
+        + "</div></li>"
+        for heading, images in report.context.get("samples", {}).items()
+    )
+    classes, headings = report.context.get("classes", 0), len(report.context.get("samples", {}))
+    some = f"{headings} of {classes} classes, some of the scored images of each." if headings < classes else ""
+    notes = "".join(element("li", note) for note in report.context.get("notes", ()))
+    if not shown and not notes:
+        return ""
+    return (
+        "<h2>The images</h2>"
+        + (element("p", str(report.context["source"]), "soft") if report.context.get("source") else "")
+        + (f"<h3>Left out, or odd</h3><ul>{notes}</ul>" if notes else "")
+        + (element("p", some, "soft") if shown and some else "")
+        + (f'<ul class="samples">{shown}</ul>' if shown else "")
+    )
+
+
+def _costs(report: Report, numbers: Mapping[str, int]) -> str:
+    costs = report.costs().dropna(axis=1, how="all")
+    heads = ["model", *map(str, costs.columns)]
+    body = [
+        tr([named(str(model)), *map(_seconds, line)], model=numbers[str(model)])
+        for model, line in zip(costs.index, costs.to_numpy(dtype=float), strict=True)
+    ]
+    total = tr([td("all", "text"), *map(_seconds, costs.sum(min_count=1))], "first")
+    return table("seconds by model and scorer", heads, [body, [total]], text=("model",))
+
+
+def _seconds(value: float) -> str:
+    return td(number(value, 2 if value < 10 else 0), by=value)
 
 
 def _made(report: Report) -> str:
     context = report.context
-    made = [
-        ("command", context.get("command")),
-        ("commit", context.get("commit")),
-        ("versions", context.get("versions")),
-        ("seconds", number(float(context["seconds"]), 1) if "seconds" in context else None),
-        ("images", context.get("source")),
-        ("remarks on the images", "; ".join(context.get("notes", ()))),
-        ("scored", report.images()),
-        ("accuracies", report.truth_line().removeprefix("truth: ")),
-    ]
-    made += [(f"licence of {name}", licence) for name, licence in context.get("licences", {}).items()]
-    config = context.get("config")
-    return facts(dict(made)) + (folded("config", str(config)) if config else "")
+    made = {name: context.get(name) for name in ("command", "commit", "versions", "config")}
+    made |= {"seconds": number(float(context["seconds"]), 1) if "seconds" in context else None}
+    made |= {"images": context.get("source"), "scored": report.images()}
+    made |= {"accuracies": report.truth_line().removeprefix("truth: ")}
+    return origin(made | {f"licence of {name}": of for name, of in context.get("licences", {}).items()})
 
 
-def _figure(name: str, pictures: Mapping[str, bytes]) -> str:
-    return picture(name, pictures[name], CAPTIONS[name]) if name in pictures else ""
+def _figure(name: str, drawn: Mapping[str, Figure], alt: str) -> str:
+    if name not in drawn:
+        return ""
+    with mpl.rc_context(STYLE):
+        return figure(inline(drawn[name], name, alt), CAPTIONS[name], alt)
+
+
+def _scenes(drawn: Figure) -> str:
+    """Photographs, so no SVG."""
+    alt = "test images with the marked objects and those that models found"
+    return figure(picture(figures.png(drawn), alt), CAPTIONS["scenes"], alt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from modelrank.report.content import interval, number, significant
-from modelrank.report.figures import BLUE, GREY, ORANGE, STYLE
-from modelrank.report.html import document, element, facts, picture, table, td, tr
+from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE, inline
+from modelrank.report.html import document, element, figure, origin, table, td, tr
 
 CAPTION = (
     "Value on val of each model after its training steps, at the best of its learning rates there. The pick is orange, "
@@ -20,15 +21,15 @@ CAPTION = (
 )
 
 
-def draw(trials: pd.DataFrame, pick: str, metric: str, path: Path) -> bool:
-    """The race, as a PNG; False where nothing was trained. trials: rows model, steps, value."""
+def draw(trials: pd.DataFrame, pick: str, metric: str) -> Figure | None:
+    """The race; None where nothing was trained. trials: rows model, steps, value."""
     known = trials.dropna(subset=["value"]) if len(trials) else trials
     if not len(known):
-        return False
+        return None
     end = known["steps"].to_numpy().max()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-        axes = figure.subplots()
+        drawn = Figure(figsize=(6.2, 4.2), layout="constrained")
+        axes = drawn.subplots()
         for model, own in known.groupby("model", sort=False):
             finished = bool(own["steps"].to_numpy().max() == end)
             colour = ORANGE if model == pick else BLUE if finished else GREY
@@ -46,26 +47,30 @@ def draw(trials: pd.DataFrame, pick: str, metric: str, path: Path) -> bool:
         axes.set_xlabel("training steps")
         axes.set_ylabel(f"{metric} on val")
         axes.margins(x=0.2)
-        figure.savefig(path, dpi=120, facecolor="white")
-    return True
+    return drawn
 
 
 def write(
-    folder: Path, sentence: str, models: pd.DataFrame, told: Mapping[str, Any], made: Mapping[str, Any], recipe: str
+    folder: Path,
+    sentence: str,
+    models: pd.DataFrame,
+    race: Figure | None,
+    told: Mapping[str, Any],
+    made: Mapping[str, Any],
+    recipe: str,
 ) -> Path:
-    """folder/report.html, with folder/race.png inlined where it is. models: rows as recommend.csv; told: as
-    recommendation.json; made: what is known of how it was made; recipe: Python lines that load the winner."""
-    shown = folder / "race.png"
+    """folder/report.html. models: rows as recommend.csv; race: as `draw` gives it; told: as recommendation.json; made:
+    what is known of how it was made, `config` (YAML text) among it; recipe: Python lines that load the winner."""
+    alt = "value on val of each model after its training steps, the pick in orange"
     parts = [
         element("h1", f"Which model of the hub {made['hub']} should be fine-tuned on {made['data set']}?"),
         element("p", sentence, "answer"),
         element("p", _measured(told), "soft") if "test" in told else "",
         "<h2>Models</h2>",
         _models(models, str(made["metric"])),
-        picture("race", shown.read_bytes(), CAPTION) if shown.exists() else "",
-        "<h2>Use it</h2>" + element("pre", recipe) if recipe else "",
-        "<h2>How it was made</h2>",
-        facts(made),
+        "<h2>The race</h2>" + figure(inline(race, "race", alt), CAPTION, alt) if race else "",
+        '<h2>Use it</h2><pre tabindex="0">' + escape(recipe) + "</pre>" if recipe else "",
+        origin(made),
     ]
     path = folder / "report.html"
     path.write_text(document("Which model to fine-tune?", parts), encoding="utf-8")
@@ -84,11 +89,15 @@ def _models(models: pd.DataFrame, metric: str) -> str:
     heads += ["seconds", "ms an image", "parameters", "GB to fine-tune", "remark"]
     body = []
     for one in models.to_dict("records"):
-        cells = [td(str(one["model"]), "text"), td(number(one["expected"], 3))]
-        cells += [td(interval(one["low"], one["high"], 3), "text"), td(number(one["val"], 3))]
-        cells += [td(number(one["steps"], 0)), td("" if pd.isna(one["lr"]) else f"{one['lr']:g}")]
-        cells += [td(number(one["chance_best"], 2)), td(number(one["seconds"], 0))]
-        cells += [td(number(one["latency_ms"], 1)), td(significant(one["parameters"]))]
-        cells += [td(number(one["memory_gb"], 2)), td("" if pd.isna(one["reason"]) else str(one["reason"]), "text")]
+        cells = [td(str(one["model"]), "text"), _cell(one["expected"], 3)]
+        cells += [td(interval(one["low"], one["high"], 3), "text", by=one["low"]), _cell(one["val"], 3)]
+        cells += [_cell(one["steps"], 0), td("" if pd.isna(one["lr"]) else f"{one['lr']:g}", by=one["lr"])]
+        cells += [_cell(one["chance_best"], 2), _cell(one["seconds"], 0), _cell(one["latency_ms"], 1)]
+        cells += [td(significant(one["parameters"]), by=one["parameters"]), _cell(one["memory_gb"], 2)]
+        cells += [td("" if pd.isna(one["reason"]) else str(one["reason"]), "text long")]
         body.append(tr(cells, "first" if not body else ""))
-    return table(heads, [body], text=("model", "80 % interval", "remark"))
+    return table("models of the race", heads, [body], text=("model", "80 % interval", "remark"))
+
+
+def _cell(value: float, digits: int) -> str:
+    return td(number(value, digits), by=value)

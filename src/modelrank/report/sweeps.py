@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from modelrank.ranking.compare import average_ranks, compare, critical_difference
-from modelrank.report.figures import BLUE, GREY, STYLE
+from modelrank.report.drawing import BLUE, GREY, STYLE
+from modelrank.report.tables import LOWER_IS_BETTER
 from modelrank.types import ModelRankError
 
 
@@ -52,18 +54,26 @@ def ablation(rows: pd.DataFrame, key: str, metric: str) -> Figure:
 
 def comparisons(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Each scorer against the first one over data sets: mean difference, wins, Wilcoxon p, P(it beats the first)."""
-    values = _by_scorer(rows, metric)
+    values, sign = _by_scorer(rows, metric), _sign(metric)
     first = next(iter(values), "")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [{"scorer": scorer, "against": first} | vars(compare(values[scorer], values[first])) for scorer in values]
     ).iloc[1:]
+    return table.assign(difference=sign * table["difference"]) if len(table) else table
 
 
-def rank_diagram(rows: pd.DataFrame, metric: str) -> Figure | None:
-    """Average rank of each scorer (1 = best) over the data sets where all have a value; None where there are none.
+@dataclass(frozen=True)
+class Standing:
+    """ranks: scorer -> average rank (1 = best), best first, over `datasets`, those where all scorers have a value.
+    critical: ranks closer than this do not differ (Nemenyi, 5 %)."""
 
-    The bar is the critical difference (Nemenyi, 5 %): ranks closer than it do not differ.
-    """
+    ranks: Mapping[str, float]
+    datasets: int
+    critical: float
+
+
+def standing(rows: pd.DataFrame, metric: str) -> Standing | None:
+    """None where there are no two scorers, or no data set that all of them have."""
     values = _by_scorer(rows, metric)
     if len(values) < 2:
         return None
@@ -71,21 +81,27 @@ def rank_diagram(rows: pd.DataFrame, metric: str) -> Figure | None:
     if not ranks:
         return None
     datasets = set.intersection(*(set(found) for found in values.values()))
+    return Standing(ranks, len(datasets), critical_difference(len(ranks), len(datasets)))
+
+
+def rank_diagram(found: Standing, metric: str) -> Figure:
+    """Average rank of each scorer; the bar is the critical difference."""
+    ranks, width = found.ranks, found.critical
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.2 + 0.24 * len(ranks)), layout="constrained")
         axes = figure.subplots()
         axes.plot(list(ranks.values()), range(len(ranks)), "o", color=BLUE, ms=7)
         axes.set_yticks(range(len(ranks)), list(ranks))
         axes.set_ylim(len(ranks) - 0.4, -1.1)
-        width = critical_difference(len(ranks), len(datasets))
         axes.plot([1, 1 + width], [-0.7, -0.7], color=GREY, lw=3, solid_capstyle="butt")
         axes.annotate(f" critical difference {width:.1f}", (1 + width, -0.7), fontsize=8, color=GREY, va="center")
-        axes.set_xlabel(f"average rank by {metric} over {len(datasets)} data sets, 1 = best")
+        axes.set_xlabel(f"average rank by {metric} over {found.datasets} data sets, 1 = best")
     return figure
 
 
 def _by_scorer(rows: pd.DataFrame, metric: str) -> Mapping[str, Mapping[str, float]]:
     """scorer -> data set -> value over the models that all scorers have; only scorers that have one on every data set.
+    Higher is better: of a metric where lower is, the value is negated.
 
     Rows of earlier versions hold no values over common models: there, data sets count on which all have as many models.
     """
@@ -97,4 +113,8 @@ def _by_scorer(rows: pd.DataFrame, metric: str) -> Mapping[str, Mapping[str, flo
         cell = [column for column in ("hub", "protocol", "dataset", "seed") if column in rows]
         rows = rows.loc[rows.groupby(cell, dropna=False)[basis].transform("nunique") == 1]
     table = rows.pivot_table(metric, "scorer", "dataset", sort=False)
-    return {str(scorer): found.to_dict() for scorer, found in table.dropna().iterrows()}
+    return {str(scorer): (_sign(metric) * found).to_dict() for scorer, found in table.dropna().iterrows()}
+
+
+def _sign(metric: str) -> int:
+    return -1 if metric.removesuffix("_common") in LOWER_IS_BETTER else 1

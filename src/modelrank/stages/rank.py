@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from modelrank import build
 from modelrank.data.images import ImageData
+from modelrank.data.samples import samples as some_of_each
 from modelrank.hub.model import PretrainedModel
 from modelrank.memory.prediction import certainty, predicted, ties
 from modelrank.provenance import command, commit, versions
@@ -35,8 +36,10 @@ log = logging.getLogger(__name__)
 NOTHING = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
-def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
+def rank(cfg: DictConfig, tracker: Tracker, *, samples: int = 4) -> pd.DataFrame:
     """Write scores.csv, ranking.csv (with truth), figures and report.html; print the tables; return ranking rows.
+
+    samples: how many small pictures of each class the page shows; 0: none.
 
     A scorer or model that failed has a row with its reason; it is raised only after everything else is written.
     """
@@ -57,6 +60,8 @@ def rank(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         tracker.metrics({f"tau_w/{row['scorer']}": row["tau_w"] for row in rows if math.isfinite(row["tau_w"])})
     context = _context(cfg, hub, models.values(), images) | expectation | {"untrue": untrue}
     context["scenes"] = _scenes(cfg, images, asked, hub, truth)
+    if images.scored:  # saved features have no images
+        context |= {"samples": some_of_each(images, each=samples), "classes": len(images.classes)}
     report = _report(hub, ranking, truth, context, prediction)
     terminal.show(report)
     written = page.write(report, Path(cfg.paths.run))

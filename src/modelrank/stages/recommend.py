@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from modelrank import build
 from modelrank.data.images import ImageData
@@ -25,8 +25,8 @@ from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
 from modelrank.recommend.trainings import Trainings, rules
 from modelrank.recommend.winner import load, save
+from modelrank.report import figures, terminal
 from modelrank.report import race as page
-from modelrank.report import terminal
 from modelrank.stages.believed import believed
 from modelrank.stages.check import opened
 from modelrank.stages.rows import finish, run_facts
@@ -202,8 +202,9 @@ def _tell(
     shown = ["model", "expected", "low", "high", "val", "steps", "lr", "chance_best", "seconds", "latency_ms", "reason"]
     title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
     terminal.rows(rows.reindex(columns=shown), title)
-    figure = Path(cfg.paths.run) / "race.png"
-    if page.draw(trials, found.pick, cfg.dataset.metric, figure):
+    drawn = page.draw(trials, found.pick, cfg.dataset.metric)
+    if drawn:
+        figures.save(drawn, figure := Path(cfg.paths.run) / "race.png")
         tracker.figure("race", figure)
     made = {
         "hub": cfg.hub.name,
@@ -214,8 +215,9 @@ def _tell(
         "command": command(),
         "commit": commit(),
         "versions": versions(),
+        "config": OmegaConf.to_yaml(cfg, resolve=True),
     }
-    written = page.write(Path(cfg.paths.run), found.sentence(), rows, content, made, beside.get("recipe", ""))
+    written = page.write(Path(cfg.paths.run), found.sentence(), rows, drawn, content, made, beside.get("recipe", ""))
     tracker.page("report", written)
     log.info("%s", found.sentence())
     if "test" in beside:

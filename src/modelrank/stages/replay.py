@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from modelrank.provenance import command, commit, versions
 from modelrank.replay import game, hubs
 from modelrank.replay.calibration import calibrated, calibration
 from modelrank.replay.hubs import Hub
 from modelrank.replay.policies import Believing, InOrder, Policy, Scorer
 from modelrank.replay.verdict import verdict
-from modelrank.report import replay as figure
-from modelrank.report import terminal
+from modelrank.report import figures, terminal
+from modelrank.report import replay as page
 from modelrank.root import resolve
 from modelrank.stages.rows import finish
 from modelrank.tracking import Tracker
@@ -36,8 +37,8 @@ def replay(
     files: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv and replay.png; print them; return
-    the verdict's rows."""
+    """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv, replay.png and report.html; print
+    them; return the verdict's rows."""
     shipped = hubs.shipped(resolve(folder), published_rows(published), measured_rows(measured))
     tables = hubs.chosen([*shipped, *map(hubs.read, files)], only)
     parts = []
@@ -59,24 +60,31 @@ def replay(
         for title, group in groups.items()
         if group
     }
-    path = Path(cfg.paths.run) / "replay.png"
-    figure.draw(panels, path)
+    drawn = page.draw(panels)
+    figures.save(drawn, path := Path(cfg.paths.run) / "replay.png")
     tracker.figure("replay", path)
     terminal.rows(
         _table(rows, judged), "regret as a share of a random model's, after results and at shares of the cost"
     )
-    for name, policy in policies.items():
-        if isinstance(policy, Believing) and policy.scores:
-            _calibration(cfg, tracker, tables, name, policy)
+    believing = {name: one for name, one in policies.items() if isinstance(one, Believing) and one.scores}
+    calibrations = {name: _calibration(cfg, tracker, tables, name, policy) for name, policy in believing.items()}
+    made = {"command": command(), "commit": commit(), "versions": versions()}
+    made["hubs"] = ", ".join(f"{hub.name} ({hub.modality}, {hub.accuracy.shape[0]} models)" for hub in tables)
+    made["config"] = OmegaConf.to_yaml(cfg, resolve=True)
+    log.info("rows and the report: %s", page.write(Path(cfg.paths.run), drawn, judged, calibrations, made))
     return judged
 
 
-def _calibration(cfg: DictConfig, tracker: Tracker, tables: Sequence[Hub], name: str, policy: Believing) -> None:
-    """Write calibration.csv, and print how often the intervals and the certainty of the policy are right."""
+def _calibration(
+    cfg: DictConfig, tracker: Tracker, tables: Sequence[Hub], name: str, policy: Believing
+) -> pd.DataFrame:
+    """Write calibration.csv; print and return how often the intervals and the certainty of the policy are right."""
     found = [calibration(hub, policy, seed=cfg.seed) for hub in tables]
     rows = finish(cfg, tracker, "calibration", pd.concat(found, ignore_index=True).assign(policy=name))
     title = f"{name}: models in their 80 % interval; nothing left is better by a point, said with .8 or more, and right"
-    terminal.rows(calibrated(rows).round(3), title)
+    table = calibrated(rows)
+    terminal.rows(table.round(3), title)
+    return table
 
 
 def _table(rows: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:

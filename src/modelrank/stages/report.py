@@ -1,4 +1,4 @@
-"""`stage=report`: any results.csv of a sweep (or ranking.csv) -> paper-style tables, comparisons, figures."""
+"""`stage=report`: any results.csv of a sweep (or ranking.csv) -> paper-style tables, comparisons, figures, a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from modelrank.report import sweeps, tables
+from modelrank.provenance import command, commit
+from modelrank.report import figures, sweep_page, sweeps, tables
 from modelrank.tracking import Tracker
 from modelrank.types import ModelRankError
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: str | None) -> pd.DataFrame:
-    """Write table_METRIC.{md,tex,csv} and print it; more where the sweep has it.
+    """Write table_METRIC.{md,tex,csv} and report.html, and print the table; more where the sweep has it.
 
     Several data sets: comparisons.csv (each scorer against the first, paired) and average_ranks.png.
     by: the override that an ablation varied; its values become rows of the table and the axis of ablation.png.
@@ -26,14 +27,23 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
     if not path.is_file():
         raise ModelRankError(f"stage.results={results}: no such file; give a results.csv or a ranking.csv")
     rows = pd.read_csv(path)
+    drawn, standing, compared = {}, None, pd.DataFrame()
     if by:
         rows = sweeps.label_by(rows, by)
-        sweeps.ablation(rows, by, metric).savefig(folder / "ablation.png", dpi=160, facecolor="white")
-    markdown, *_ = tables.write(rows, folder, value=metric)
-    print(markdown.read_text())
+        drawn["ablation"] = sweeps.ablation(rows, by, metric)
+        figures.save(drawn["ablation"], folder / "ablation.png")
+    files = tables.write(rows, folder, value=metric)
+    print(files[0].read_text())
     if rows.dataset.nunique() > 1 and rows.scorer.nunique() > 1:
-        sweeps.comparisons(rows, metric).to_csv(folder / "comparisons.csv", index=False)
-        if (diagram := sweeps.rank_diagram(rows, metric)) is not None:
-            diagram.savefig(folder / "average_ranks.png", dpi=160, facecolor="white")
-    log.info("tables and figures: %s", folder)
+        compared = sweeps.comparisons(rows, metric)
+        compared.to_csv(folder / "comparisons.csv", index=False)
+        if standing := sweeps.standing(rows, metric):
+            drawn["ranks"] = sweeps.rank_diagram(standing, metric)
+            figures.save(drawn["ranks"], folder / "average_ranks.png")
+    made = {"command": command(), "commit": commit(), "rows": f"{path}, {len(rows)} of them"}
+    made |= {name: "; ".join(sorted(set(rows[name].dropna()))) for name in ("truth", "versions") if name in rows}
+    written = sweep_page.write(
+        folder, rows, metric, standing=standing, drawn=drawn, compared=compared, files=files, made=made
+    )
+    log.info("tables, figures and the report: %s", written)
     return rows

@@ -196,6 +196,7 @@ def _columns(outcome: Score | Exception, features: FeatureSet | Exception) -> di
     shape: dict[str, Any] = {}
     if isinstance(features, FeatureSet):
         shape = {"n": len(features.features), "d": features.features.shape[1], "features_by": features.made_by}
+        shape["extraction_seconds"] = features.seconds
         if features.task in ("classification", "detection"):
             shape["classes"] = len(features.targets.unique())
     if isinstance(outcome, Score):

@@ -130,7 +130,17 @@ def truth_of(
         source=f"{', '.join(dict.fromkeys(chosen.file))}, measured at commit {commits}{_unvouched(chosen)}",
         mean_rank_elsewhere=mean_rank_elsewhere or {},
         unmatched=unmatched,
+        seconds=_seconds(chosen, asked),
     )
+
+
+def _seconds(chosen: pd.DataFrame, asked: Asked) -> dict[str, float]:
+    """name in the hub -> seconds that its measurement took with all its learning rates, mean over the seeds."""
+    if "seconds" not in chosen:
+        return {}
+    known = chosen.assign(seconds=pd.to_numeric(chosen["seconds"], errors="coerce")).dropna(subset=["seconds"])
+    of = {identity: list(own) for identity, own in known.groupby("model_id")["seconds"]}
+    return {name: float(np.mean(of[identity])) for name, identity in asked.models.items() if identity in of}
 
 
 def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
