@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from modelrank.ranking.agreement import null_level
-from modelrank.report.content import Report, interval, number, significant
+from modelrank.report.content import Report
+from modelrank.report.numbers import interval, number, significant
 from modelrank.report.page import page
 from modelrank.report.terminal import show
 from modelrank.types import Truth

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from modelrank.ranking.agreement import ceiling
+from modelrank.report.numbers import interval
 from modelrank.types import Boxes, Truth
 
 # Rows that every scorer must be read against: no pre-trained features, or no transferability score.
@@ -336,17 +337,3 @@ def _or_nan(value: float | None) -> float:
 
 def _or_least(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A cell: a dash where there is no value."""
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def significant(value: float) -> str:
-    """A score: scorers differ in scale by orders of magnitude, so four significant digits."""
-    return "-" if math.isnan(value) else f"{value:#.4g}".rstrip(".")
-
-
-def interval(low: float, high: float, digits: int = 2) -> str:
-    return "" if math.isnan(low) or math.isnan(high) else f"[{low:.{digits}f}, {high:.{digits}f}]"

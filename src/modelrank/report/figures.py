@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window, no global figure list
 from matplotlib.ticker import MaxNLocator
 
-from modelrank.report.content import Report, Scene, interval, significant
+from modelrank.report.content import Report, Scene
 from modelrank.report.drawing import AXIS, BLUE, GREEN, GREY, INK, ORANGE, PAPER, STYLE
+from modelrank.report.numbers import interval, significant
 
 
 def draw(report: Report) -> dict[str, Figure]:

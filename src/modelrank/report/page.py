@@ -10,9 +10,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from modelrank.report import figures, scatter
-from modelrank.report.content import Report, ScorerRow, interval, number, significant
+from modelrank.report.content import Report, ScorerRow
 from modelrank.report.drawing import STYLE, inline
 from modelrank.report.html import bar, document, element, figure, named, origin, picture, table, td, thumbnail, tr
+from modelrank.report.numbers import interval, number, significant
 
 CAPTIONS = {
     "spectrum": "What each score is made of: the share of the singular values that a group of spectral components "

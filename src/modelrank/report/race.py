@@ -11,9 +11,9 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from modelrank.report.content import interval, number, significant
 from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE, inline
 from modelrank.report.html import document, element, figure, origin, table, td, tr
+from modelrank.report.numbers import interval, number, significant
 
 CAPTION = (
     "Value on val of each model after its training steps, at the best of its learning rates there. The pick is orange, "

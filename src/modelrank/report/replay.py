@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modelrank.report.content import interval, number
 from modelrank.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, STYLE, inline
 from modelrank.report.html import document, element, figure, origin, table, td, tr
+from modelrank.report.numbers import interval, number
 
 CAPTION = (
     "Regret of the pick as a share of a random model's, after spending a share of what training all models costs; "

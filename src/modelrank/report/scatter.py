@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from modelrank.report.content import ModelRow, Report, interval, number, significant
+from modelrank.report.content import ModelRow, Report
 from modelrank.report.drawing import BLUE, GREY, ORANGE, PAPER, STYLE, inline
 from modelrank.report.html import element, facts
+from modelrank.report.numbers import interval, number, significant
 
 
 def scatter(report: Report, numbers: Mapping[str, int]) -> str:

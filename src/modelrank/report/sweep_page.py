@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from modelrank.report.content import REFERENCES, interval, number
+from modelrank.report.content import REFERENCES
 from modelrank.report.drawing import inline
 from modelrank.report.html import document, download, element, figure, origin, table, td, tr
+from modelrank.report.numbers import interval, number
 from modelrank.report.sweeps import Standing
 from modelrank.report.tables import LOWER_IS_BETTER, levels, pivots
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modelrank.report.content import Report, ScorerRow, interval, number, significant
+from modelrank.report.content import Report, ScorerRow
+from modelrank.report.numbers import interval, number, significant
 
 WIDTH = 120  # of a console that is no terminal (a log file, CI): room for every column; fewer below, down to 80
 LEGEND = (

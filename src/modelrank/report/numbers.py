@@ -1,0 +1,19 @@
+"""How numbers are printed, on the terminal and in pages."""
+
+from __future__ import annotations
+
+import math
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A cell: a dash where there is no value."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def significant(value: float) -> str:
+    """A score: scorers differ in scale by orders of magnitude, so four significant digits."""
+    return "-" if math.isnan(value) else f"{value:#.4g}".rstrip(".")
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    return "" if math.isnan(low) or math.isnan(high) else f"[{low:.{digits}f}, {high:.{digits}f}]"
