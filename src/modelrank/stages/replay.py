@@ -71,7 +71,7 @@ def replay(
     made = {"command": command(), "commit": commit(), "versions": versions()}
     made["hubs"] = ", ".join(f"{hub.name} ({hub.modality}, {hub.accuracy.shape[0]} models)" for hub in tables)
     made["config"] = OmegaConf.to_yaml(cfg, resolve=True)
-    log.info("rows and the report: %s", page.write(Path(cfg.paths.run), drawn, judged, calibrations, made))
+    tracker.page("report", page.write(Path(cfg.paths.run), drawn, judged, calibrations, made))
     return judged
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +11,6 @@ from modelrank.provenance import command, commit
 from modelrank.report import figures, sweep_page, sweeps, tables
 from modelrank.tracking import Tracker
 from modelrank.types import ModelRankError
-
-log = logging.getLogger(__name__)
 
 
 def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: str | None) -> pd.DataFrame:
@@ -45,5 +42,5 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
     written = sweep_page.write(
         folder, rows, metric, standing=standing, drawn=drawn, compared=compared, files=files, made=made
     )
-    log.info("tables, figures and the report: %s", written)
+    tracker.page("report", written)
     return rows
