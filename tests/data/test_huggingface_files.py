@@ -1,0 +1,66 @@
+"""Data sets as Hugging Face's own `datasets` writes them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modelrank.data.huggingface_files import dataset
+from modelrank.types import MissingAsset, ModelRankError
+
+pytestmark = pytest.mark.slow  # importing datasets takes seconds
+SPEC = {"name": "mine", "task": "classification", "metric": "accuracy", "licence": "mine"}
+
+
+def pictures(count: int, start: int) -> list[Image.Image]:
+    return [Image.fromarray(np.full((8, 8, 3), start + i, np.uint8)) for i in range(count)]
+
+
+@pytest.fixture
+def splits():
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+
+    def part(count: int, start: int, labels: list[int]) -> datasets.Dataset:
+        return datasets.Dataset.from_dict({"image": pictures(count, start), "label": labels}, features=features)
+
+    return datasets.DatasetDict(
+        train=part(20, 0, [0, 1] * 10), validation=part(4, 100, [0, 1, 0, 1]), test=part(5, 200, [1, 0, 1, 0, -1])
+    )
+
+
+def test_what_save_to_disk_and_parquet_hold(splits, tmp_path):
+    splits.save_to_disk(tmp_path / "disk")
+    for name, rows in splits.items():
+        rows.to_parquet(tmp_path / "parquet" / f"{name}-00000-of-00001.parquet")
+    first, second = (dataset(str(tmp_path / kind), **SPEC).load(tmp_path) for kind in ("disk", "parquet"))
+    assert first.fingerprint == second.fingerprint
+    for data in (first, second):
+        assert data.classes == ("cat", "dog")
+        assert {name: len(split) for name, split in data.splits.items()} == {"train": 20, "val": 4, "test": 4}
+        image, label = data.splits["val"][1]
+        assert (image.getpixel((0, 0)), label) == ((101, 101, 101), 1)
+        assert data.notes == ("1 test images without a label are left out",)
+    splits["train"] = splits["train"].select([1, 0, *range(2, 20)])
+    splits.save_to_disk(tmp_path / "other")
+    assert dataset(str(tmp_path / "other"), **SPEC).load(tmp_path).fingerprint != first.fingerprint
+
+
+def test_one_split_is_cut_and_text_is_a_class(splits, tmp_path):
+    rows = splits["train"]
+    words = ["cat" if label == 0 else "dog" for label in rows["label"]]
+    rows.remove_columns("label").add_column("animal", words).save_to_disk(tmp_path / "one")
+    with pytest.raises(ModelRankError, match=r"dataset\.label=null; name one of its columns, image, animal"):
+        dataset(str(tmp_path / "one"), **SPEC).load(tmp_path)
+    data = dataset(str(tmp_path / "one"), label="animal", **SPEC).load(tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 12, "val": 4, "test": 4}
+
+
+def test_what_cannot_be_had_is_said(tmp_path, monkeypatch):
+    spec = dataset("nobody/nothing", **SPEC)
+    assert spec.availability(tmp_path).state == "fetchable"
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingAsset, match=r"no images for the data set mine: give dataset\.path=FOLDER"):
+        spec.load(tmp_path)
