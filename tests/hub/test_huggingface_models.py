@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from modelrank.hub.huggingface_models import _preprocessing, hub
-from modelrank.hub.penultimate import FeatureExtractor
+from modelrank.hub.penultimate import FeatureExtractor, replace_head
+from modelrank.recommend.architecture import built, described
 from modelrank.types import MissingAsset, ModelRankError
 
 pytestmark = pytest.mark.slow  # importing transformers takes seconds
@@ -38,6 +39,10 @@ def test_features_and_logits_are_those_of_transformers(folder, tmp_path):
         features, logits = FeatureExtractor(model.load(tmp_path))(images)
         assert torch.equal(logits, own(images).logits)
         assert torch.allclose(features, own.vit(images).last_hidden_state[:, 0], atol=1e-6)
+        again = built(described(model.architecture))  # of a fine-tuned network that was taken home
+        again.load_state_dict(model.load(tmp_path).state_dict())
+        assert torch.equal(again.eval()(images), logits)
+        assert replace_head(model.load(tmp_path), 5, size=32)(images).shape == (2, 5)
 
 
 def test_the_identity_is_the_content_not_the_place(folder, tmp_path):

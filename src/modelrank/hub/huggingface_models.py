@@ -51,8 +51,10 @@ def pretrained(given: str) -> PretrainedModel:
     try:
         from transformers import AutoConfig
         from transformers.image_processing_base import ImageProcessingMixin
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise ModelRankError(EXTRA) from error
+    disable_progress_bar()
     folder = Path(given).expanduser()
     local = folder.is_dir()
     place, _, revision = (str(folder), "", "") if local else given.partition("@")
@@ -75,7 +77,7 @@ def pretrained(given: str) -> PretrainedModel:
     content = {key: value for key, value in config.to_dict().items() if key not in NOT_DECIDING}
     return PretrainedModel(
         name=folder.name if local else place,
-        architecture=partial(network, json.dumps(content, sort_keys=True)),
+        architecture=partial(network, config=json.dumps(content, sort_keys=True)),
         weights=HuggingFaceWeights(place, None if local else commit),
         family=config.model_type,
         pretraining="your own folder" if local else f"as published by {place.partition('/')[0]} ({commit[:12]})",

@@ -14,7 +14,7 @@ import timm
 import torchvision.models
 from torch import nn
 
-from modelrank.hub import architectures, encoders, pvt
+from modelrank.hub import architectures, encoders, huggingface_models, pvt
 from modelrank.keys import plain
 from modelrank.types import ModelRankError
 
@@ -30,6 +30,7 @@ OURS: dict[str, Callable[..., nn.Module]] = {
         encoders.MobileNet,
         encoders.DenseNet,
         pvt.PyramidVisionTransformer,
+        huggingface_models.network,
     )
 }
 # arguments that would make a builder fetch or read something
