@@ -44,7 +44,8 @@ class Contents:
 class ImageCopy(Protocol):
     """One way to get the images. `dataset.root` replaces only copies that are the user's own (`user_files`)."""
 
-    user_files: bool
+    @property
+    def user_files(self) -> bool: ...
 
     def present(self, places: Places) -> Path | None:
         """The path of the copy on this machine, or None; cheap, reads no image."""

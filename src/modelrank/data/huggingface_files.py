@@ -113,7 +113,7 @@ class HuggingFaceCopy:
             fitting = [name for name, feature in rows.features.items() if isinstance(feature, kind)]
             if given is None and len(fitting) == 1:
                 return fitting[0]
-            if given not in rows.features:
+            if given is None or given not in rows.features:
                 columns = ", ".join(rows.features)
                 raise ModelRankError(
                     f"{self.path}: dataset.{what}={given or 'null'}; name one of its columns, {columns}"
