@@ -188,6 +188,25 @@ def test_members_are_read_from_every_kind_of_archive(kind, tmp_path):
         read_member(path, "a/four.txt")
 
 
+def test_members_that_would_leave_a_folder_are_only_names(tmp_path):
+    """Archives are read, never unpacked: no path, link or device of theirs reaches the disk."""
+    buffer, secret = io.BytesIO(), tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
+        for name, kind in (("../evil", tarfile.REGTYPE), ("/evil", tarfile.REGTYPE), ("a/pipe", tarfile.FIFOTYPE),
+                           ("a/link", tarfile.SYMTYPE), ("a/hard", tarfile.LNKTYPE)):  # fmt: skip
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, str(secret) if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+            bundle.addfile(entry)
+    path = tmp_path / "x" / "archive.tgz"
+    path.parent.mkdir()
+    path.write_bytes(buffer.getvalue())
+    assert list(iter_members(path, "")) == [("../evil", b""), ("/evil", b"")]
+    with pytest.raises(ModelRankError, match="has no member"):
+        read_member(path, "a/link")
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["archive.tgz", "secret", "x"]
+
+
 def test_what_is_no_archive_is_said(tmp_path):
     for name in ("x.deb", "x.tgz"):
         (tmp_path / name).write_bytes(b"not an archive at all, but long enough to be looked at" * 20)

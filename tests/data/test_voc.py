@@ -51,6 +51,16 @@ def test_an_image_listed_twice_is_refused(tmp_path):
         dataset("voc_folder", root).load(tmp_path)
 
 
+@pytest.mark.parametrize("line", ["../../secret", "/etc/hostname", "a/../../../secret", "../Annotations/a"])
+def test_a_list_that_leaves_the_folder_is_refused(tmp_path, line):
+    root = voc(tmp_path / "d")
+    (tmp_path / "secret.xml").write_text((root / "Annotations/a.xml").read_text())
+    with (root / "ImageSets/Main/train.txt").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(ModelRankError, match=r"train\.txt names .*which is not a path below"):
+        dataset("voc_folder", root).load(tmp_path)
+
+
 CORNERS = "<xmin>1</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>9</ymax>"
 
 

@@ -58,6 +58,12 @@ def test_wrong_lines_are_refused_with_file_and_number(tmp_path, line, message):
         load(root, tmp_path / "cache")
 
 
+def unfolding(level: str) -> str:
+    """Twenty levels of nine aliases each: 10^19 names where they are unfolded."""
+    levels = (f"a{k}: &a{k} {level.format(', '.join([f'*a{k - 1}'] * 9))}\n" for k in range(1, 21))
+    return "a0: &a0 {0: ant}\n" + "".join(levels)
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("train: images/train\n", "'names' must list"),
     ("train: images/train\nnames: [ant, ant]\n", "'ant' twice"),
@@ -68,6 +74,9 @@ def test_wrong_lines_are_refused_with_file_and_number(tmp_path, line, message):
     ("train: /etc\nnames: [ant, bee, cat]\n", "names '/etc', outside"),
     ("train: ../../..\nnames: [ant, bee, cat]\n", "outside"),
     ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\ntrain: images/train\n", "'names' must list"),
+    (f"{unfolding('[{}]')}names: *a20\ntrain: images/train\n", "'names' must list"),
+    (f"{unfolding('[{}]')}names: [ant, bee, cat]\ntrain: *a20\n", "give a folder, a text file"),
+    (f"{unfolding('{{<<: [{}]}}')}names: *a20\ntrain: images/train\n", "has 0 to 0"),
     ("names: " + "[" * 5000, "cannot be read as YAML"),
     ("just words", "must have 'names'"),
     ("train: [", "cannot be read as YAML"),
