@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from tests.scorers.golden import CASES, expected, features
 
 from modelrank.scorers.pactran import pactran_dirichlet, pactran_gamma, pactran_gaussian
@@ -49,3 +52,15 @@ def test_bad_parameters_and_needs():
             scorer(features(CASES[0]), alpha=0.0)
         with pytest.raises(ScorerNotApplicable, match="logits"):
             scorer(features(CASES[0], logits=None))
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_the_minimum_is_where_the_slope_is_nothing(scale):
+    data = features(CASES[0])
+    data = replace(data, features=data.features[:, :8] * scale, memo={})
+    found, published = pactran_gaussian(data, minimum=True).parts, pactran_gaussian(data).parts
+    x, y, n = data.features.double().numpy(), data.targets.numpy(), len(data.targets)
+    known = LogisticRegression(C=1.0, solver="newton-cg", tol=1e-9, max_iter=500).fit(x - x.mean(0), y)
+    loss = log_loss(y, known.predict_proba(x - x.mean(0))) + (known.coef_**2).sum() / (2 * n)
+    assert found["loss"] == pytest.approx(loss, rel=1e-7)
+    assert found["loss"] < published["loss"]
