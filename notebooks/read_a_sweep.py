@@ -32,7 +32,9 @@ for (hub, protocol), table in tables.pivots(rows).items():
 # Average ranks over the data sets, and an ablation: the number of spectral components.
 
 # %%
-sweeps.rank_diagram(rows, "tau_w")
+standing = sweeps.standing(rows, "tau_w")
+assert standing is not None, "no data set has a value by all scorers"
+sweeps.rank_diagram(standing, "tau_w")
 
 # %%
 groups = pd.read_csv(EXPERIMENTS / "results" / "ablation_groups_offline" / "results.csv")
