@@ -43,6 +43,7 @@ def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch
     out = run(
         f"stage.files=[{tmp_path}/own.csv]",
         "stage.only=[own,tllib,llm_data_size]",
+        "stage.workers=1",
         "+policy=mine",
         options=["--config-dir", f"{tmp_path}/conf"],
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 
 from modelrank.provenance import command, commit, versions
@@ -25,6 +26,8 @@ from modelrank.truth.published import published_rows
 
 log = logging.getLogger(__name__)
 
+Played = tuple[pd.DataFrame, dict[str, pd.DataFrame]]
+
 
 def replay(
     cfg: DictConfig,
@@ -36,18 +39,21 @@ def replay(
     measured: Sequence[str],
     files: Sequence[str] = (),
     only: Sequence[str] = (),
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv, replay.png and report.html; print
-    them; return the verdict's rows."""
+    them; return the verdict's rows. The hubs are played in `workers` processes (None: as many as there are cores)."""
     shipped = hubs.shipped(resolve(folder), published_rows(published), measured_rows(measured))
     tables = hubs.chosen([*shipped, *map(hubs.read, files)], only)
-    parts = []
-    for hub in tables:
-        scorers = list(dict.fromkeys(name for table in hub.scores.values() for name in table))
-        own = {f"scorer {name}": InOrder(Scorer(name)) for name in scorers}
-        parts.append(game.replay(hub, {**policies, **own}, seed=cfg.seed))
+    judges = {name: one for name, one in policies.items() if isinstance(one, Believing) and one.scores}
+    largest_first = sorted(tables, key=lambda hub: -hub.accuracy.size)
+    tasks = (delayed(_played)(hub, dict(policies), judges, cfg.seed) for hub in largest_first)
+    plays: dict[str, pd.DataFrame] = {}
+    predictions: dict[str, dict[str, pd.DataFrame]] = {}
+    played: Iterable[Played] = Parallel(n_jobs=workers or -1, return_as="generator")(tasks)  # pyright: ignore[reportAssignmentType]
+    for hub, (plays[hub.name], predictions[hub.name]) in zip(largest_first, played, strict=True):
         log.info("%s (%s): %d models, %d data sets", hub.name, hub.modality, *hub.accuracy.shape)
-    rows = pd.concat(parts, ignore_index=True)
+    rows = pd.concat([plays[hub.name] for hub in tables], ignore_index=True)
     finish(cfg, tracker, "replay", rows)
     judged = finish(cfg, tracker, "verdict", verdict(rows, seed=cfg.seed))
     groups = {
@@ -66,8 +72,10 @@ def replay(
     terminal.rows(
         _table(rows, judged), "regret as a share of a random model's, after results and at shares of the cost"
     )
-    believing = {name: one for name, one in policies.items() if isinstance(one, Believing) and one.scores}
-    calibrations = {name: _calibration(cfg, tracker, tables, name, policy) for name, policy in believing.items()}
+    calibrations = {}
+    for name in judges:
+        found = pd.concat([predictions[hub.name][name] for hub in tables], ignore_index=True).assign(policy=name)
+        calibrations[name] = _calibration(cfg, tracker, found, name)
     made = {"command": command(), "commit": commit(), "versions": versions()}
     made["hubs"] = ", ".join(f"{hub.name} ({hub.modality}, {hub.accuracy.shape[0]} models)" for hub in tables)
     made["config"] = OmegaConf.to_yaml(cfg, resolve=True)
@@ -75,12 +83,17 @@ def replay(
     return judged
 
 
-def _calibration(
-    cfg: DictConfig, tracker: Tracker, tables: Sequence[Hub], name: str, policy: Believing
-) -> pd.DataFrame:
+def _played(hub: Hub, policies: dict[str, Policy], judges: dict[str, Believing], seed: int) -> Played:
+    """Rows of every play on one hub, its scorers' own orders included; of each judge what it predicted."""
+    scorers = list(dict.fromkeys(name for table in hub.scores.values() for name in table))
+    own = {f"scorer {name}": InOrder(Scorer(name)) for name in scorers}
+    rows = game.replay(hub, {**policies, **own}, seed=seed)
+    return rows, {name: calibration(hub, policy, seed=seed) for name, policy in judges.items()}
+
+
+def _calibration(cfg: DictConfig, tracker: Tracker, found: pd.DataFrame, name: str) -> pd.DataFrame:
     """Write calibration.csv; print and return how often the intervals and the certainty of the policy are right."""
-    found = [calibration(hub, policy, seed=cfg.seed) for hub in tables]
-    rows = finish(cfg, tracker, "calibration", pd.concat(found, ignore_index=True).assign(policy=name))
+    rows = finish(cfg, tracker, "calibration", found)
     title = f"{name}: models in their 80 % interval; nothing left is better by a point, said with .8 or more, and right"
     table = calibrated(rows)
     terminal.rows(table.round(3), title)
