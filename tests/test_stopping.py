@@ -51,6 +51,28 @@ def test_a_signal_to_all_its_processes_closes_what_is_open_once(sign, code):
     assert run.returncode == code
 
 
+def test_a_signal_where_exceptions_are_ignored_is_not_lost():
+    program = """
+import os, time
+from modelrank import stopping
+stopping.heed()
+def wait():
+    print("begun", flush=True)
+    time.sleep(2)
+os.register_at_fork(before=wait)  # as logging does: what is raised here is printed and forgotten
+try:
+    if os.fork():
+        time.sleep(60)
+except KeyboardInterrupt:
+    stopping.leave()
+"""
+    run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert run.stdout.readline() == "begun\n"
+    run.send_signal(signal.SIGTERM)
+    assert run.communicate(timeout=30)[0] == ""
+    assert run.returncode == 143
+
+
 def test_a_second_signal_ends_what_does_not_end():
     run = begun(closing=60)
     run.send_signal(signal.SIGTERM)

@@ -9,10 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from types import FrameType
-from typing import NoReturn
+from types import FrameType, MethodType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 ONCE = 1.0  # seconds: a terminal, `timeout` and schedulers may send one stop to the process and to its group
 
@@ -22,6 +26,8 @@ class _Stop:
 
     def __init__(self) -> None:
         self.process, self.number, self.came = os.getpid(), 0, 0.0
+        hook = sys.unraisablehook
+        self.otherwise = getattr(hook.__self__, "otherwise", hook) if isinstance(hook, MethodType) else hook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # a forked loader worker, which has inherited this: its parent does the rest
@@ -37,6 +43,14 @@ class _Stop:
                 worker.terminate()
         raise KeyboardInterrupt
 
+    def ignored(self, what: UnraisableHookArgs) -> None:
+        """Where Python has no way to pass an exception on (in a finaliser, around a fork) it would end here: again."""
+        if not (self.number and issubclass(what.exc_type, KeyboardInterrupt)):
+            self.otherwise(what)
+            return
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+
 
 _stop = _Stop()
 
@@ -47,6 +61,7 @@ def heed() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     _stop = _Stop()
+    sys.unraisablehook = _stop.ignored
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) == default or isinstance(signal.getsignal(number), _Stop):
             signal.signal(number, _stop)

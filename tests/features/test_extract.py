@@ -17,6 +17,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
+from torch.utils.data import DataLoader
 
 from modelrank import progress
 from modelrank.data.images import ImageData, ImageSplit
@@ -126,6 +127,15 @@ def test_every_setting_that_changes_features_has_a_file_of_its_own(tmp_path):
     run(tmp_path, pretrained(classes=5))
     run(tmp_path, pretrained(preprocessing=Preprocessing(size=16, resize=18, mean=(0, 0, 0))))
     assert len(list(tmp_path.glob("*.safetensors"))) == 7
+
+
+def test_a_stop_before_the_first_batch_is_a_stop(tmp_path, monkeypatch):
+    def stopped(loader):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DataLoader, "__iter__", stopped)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):  # Lightning makes the second of the first
+        run(tmp_path)
 
 
 FEW = 8  # a network without weights has had a pass over so many images when it is loaded

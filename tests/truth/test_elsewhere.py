@@ -99,3 +99,9 @@ def test_scores_are_remembered_by_identity_and_settings_and_never_of_the_target(
     path.write_text("nonsense")
     with pytest.raises(ModelRankError, match=r"cannot read the table of scores .*scores\.csv"):
         elsewhere(ASKED, "accuracy", asked_of, measured=[], named=[], scored=[path])
+
+
+def test_scores_that_cannot_be_written_are_a_warning(tmp_path, caplog):
+    (tmp_path / "file").write_text("no folder, as a read-only or full disk has none to write to")
+    remember(tmp_path / "file" / "scores.csv", [])
+    assert "are not remembered for other data sets: cannot write" in caplog.text

@@ -97,6 +97,7 @@ class FeatureWriter(BasePredictionWriter):
         self.done = torch.zeros(count, dtype=torch.bool)
         self.unsaved = torch.zeros(count, dtype=torch.bool)
         self.seconds = 0.0
+        self.progress: Progress | None = None  # until the first batch; a run may be stopped before
         for part in store.parts(key):
             rows = part.tensors.pop("index")
             self._put(rows, part.tensors)
@@ -125,19 +126,24 @@ class FeatureWriter(BasePredictionWriter):
         values = {"features": features} | ({} if logits is None else {"logits": logits})
         self._put(rows, {name: self._checked(name, value, rows) for name, value in values.items()})
         self.unsaved[rows] = True
+        assert self.progress is not None
         self.progress.update(len(rows))
         late = time.perf_counter() - self.part_started > PART_SECONDS
         if late and not self.done.all():  # when all is done the file follows
             self._save_part()
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.close()
+        self._close()
         self.seconds += time.perf_counter() - self.part_started
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.progress.close()
+        self._close()
         if isinstance(exception, KeyboardInterrupt) and self.unsaved.any() and not self.done.all():
             self._save_part()
+
+    def _close(self) -> None:
+        if self.progress is not None:
+            self.progress.close()
 
     def _put(self, rows: Tensor, values: dict[str, Tensor]) -> None:
         for name, value in values.items():

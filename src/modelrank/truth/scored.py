@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,13 +14,24 @@ from modelrank.root import resolve
 from modelrank.truth.ledger import Asked
 from modelrank.types import ModelRankError
 
+log = logging.getLogger(__name__)
+
 IDS = ("model_id", "data_id", "scorer_id")  # 12 hex digits each; scorer_id: its settings and how it saw the images
 COLUMNS = ("dataset", "model", "scorer", *IDS, "score")
 
 
 def remember(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Add rows of COLUMNS to the table, in the place of those with the same ids; under a lock and by renaming."""
-    path = Path(path)
+    """Add rows of COLUMNS to the table, in the place of those with the same ids; under a lock and by renaming.
+
+    Where the disk is full or read-only a warning says so: the scores are there all the same.
+    """
+    try:
+        _add(Path(path), rows)
+    except OSError as error:
+        log.warning("these scores are not remembered for other data sets: cannot write %s: %s", path, error)
+
+
+def _add(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         new = pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows], columns=list(COLUMNS))
