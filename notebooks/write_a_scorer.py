@@ -19,7 +19,7 @@ from modelrank.scorers.linalg import class_moments
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification"})
+@scorer()
 def gap(data: FeatureSet, *, power: float = 1.0) -> Score:
     """Spread between the class means over the spread inside the classes."""
     moments = class_moments(data)  # float64 means and counts, shared by all scorers that ask

@@ -107,9 +107,9 @@ def _facts(name: str) -> list[str]:
         subsets if isinstance(subsets, str) or subsets is None else "", "from subsets, by a way of its own"
     )
     return [
-        "| tasks | needs | value over a hub | reads files larger than memory | interval of the score |",
+        "| targets | needs | value over a hub | reads files larger than memory | interval of the score |",
         "|---|---|---|---|---|",
-        f"| {', '.join(sorted(facts.tasks))} | {', '.join(sorted(facts.needs)).replace('_', ' ')} "
+        f"| {', '.join(sorted(facts.reads))} | {', '.join(sorted(facts.needs)).replace('_', ' ')} "
         f"| {'combined from the parts of all models' if facts.combine else 'that of each model'} "
         f"| {'yes' if facts.streams else 'no'} | {interval} |",
     ]

@@ -56,7 +56,7 @@ def feature_sets(task: Task) -> Mapping[str, FeatureSet]:
 def ranking(scorer_id: str, scorer) -> Ranking:
     """The scorer's values of the five models, those that only a hub has included; reasons where there are none."""
     facts = facts_of(scorer)
-    task: Task = "classification" if "classification" in facts.tasks else "regression"
+    task: Task = "classification" if "classes" in facts.reads else "regression"
     scores: dict[str, Score] = {}
     failed: dict[str, str] = {}
     for model, data in feature_sets(task).items():

@@ -65,7 +65,7 @@ def scorers() -> dict[str, Callable[..., Any]]:
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         every = build.scorers(compose("config", ["scorer=all"]))
-    return {n: s for n, s in every.items() if "classification" in facts_of(s).tasks and n not in NO_FEATURES}
+    return {n: s for n, s in every.items() if "classes" in facts_of(s).reads and n not in NO_FEATURES}
 
 
 def beyond_features(n: int, d: int, classes: int) -> int:

@@ -16,6 +16,13 @@ if TYPE_CHECKING:  # `--help` and misspelt overrides must answer before torch is
     from torch import Tensor
 
 Task = Literal["classification", "multilabel", "regression", "detection"]
+Kind = Literal["classes", "labels", "numbers"]  # what scorers read: one class a row, several labels, or numbers
+KINDS: Mapping[Task, Kind] = {
+    "classification": "classes",
+    "detection": "classes",  # of the objects, with their boxes beside
+    "multilabel": "labels",
+    "regression": "numbers",
+}
 
 
 class ModelRankError(Exception):
@@ -93,6 +100,10 @@ class FeatureSet:
     made_by: str = ""
     seconds: float = float("nan")
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.task]
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from modelrank import build
 from modelrank.scorers.contract import facts_of, subset
 from modelrank.scorers.subsets import subscores
-from modelrank.types import FeatureSet, ScorerNotApplicable
+from modelrank.types import KINDS, FeatureSet, ScorerNotApplicable
 
 CONF = Path(__file__).parents[2] / "conf" / "scorer"
 CONFIGS = {path.stem: OmegaConf.load(path) for path in sorted(CONF.glob("*.yaml"))}
@@ -44,8 +44,7 @@ def problem(name, *, n=60, d=12, classes=4, seed=0, scale=1.0, dtype=torch.float
     labels = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
     x = rng.normal(size=(n, d)) + 1.5 * rng.normal(size=(classes, d))[labels]
     logits = rng.normal(size=(n, 7)) + rng.normal(size=(classes, 7))[labels]
-    tasks = facts_of(SCORERS[name]).tasks
-    task = "classification" if "classification" in tasks else min(tasks)
+    task = "classification" if "classes" in facts_of(SCORERS[name]).reads else "regression"
     boxes = rng.uniform(0.1, 0.9, size=(n, 4))
     targets = {"regression": boxes, "multilabel": rng.integers(0, 2, (n, classes))}.get(task, labels)
     return FeatureSet(
@@ -192,7 +191,7 @@ def test_cuda_gives_the_same_value(name):
 @pytest.mark.parametrize("order", [1, -1])
 def test_sharing_intermediate_results_changes_no_value(order):
     data = problem("disco")
-    applicable = [name for name in SCORERS if data.task in facts_of(SCORERS[name]).tasks]
+    applicable = [name for name in SCORERS if data.kind in facts_of(SCORERS[name]).reads]
     for name in applicable[::order]:
         assert value(name, data) == value(name, fresh(data)), name
 
@@ -282,8 +281,7 @@ def test_what_is_missing_is_said(name):
 
 @scorers
 def test_a_task_that_it_is_not_for_is_said(name):
-    tasks = facts_of(SCORERS[name]).tasks
-    for task in sorted({"classification", "multilabel", "regression", "detection"} - tasks):
+    for task in (task for task, kind in KINDS.items() if kind not in facts_of(SCORERS[name]).reads):
         with pytest.raises(ScorerNotApplicable, match=f"not for {task}"):
             value(name, fresh(problem(name), task=task))
 

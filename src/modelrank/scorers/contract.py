@@ -3,7 +3,7 @@
 A scorer is a pure function `(data: FeatureSet, *, hyperparameters) -> Score`, higher is better. The decorator makes
 the promises that are the same for all of them, so that a scorer's own file holds only its mathematics:
 
-- the task fits and what the scorer needs is there, else `ScorerNotApplicable` with the reason;
+- the targets are of a kind that it reads, and what it needs is there, else `ScorerNotApplicable` with the reason;
 - needed arrays have the right shape and are finite, else `ValueError` naming the array and the count;
 - integer labels are refused below 0 and arrive as 0..C-1 in order of value, whatever gaps they had; multi-label
   columns that are constant and say nothing are dropped; regression targets arrive as N x K;
@@ -28,13 +28,15 @@ import torch
 from torch import Tensor
 
 from modelrank.scorers.linalg import CHUNK_ELEMENTS, Rows, chunks, column_mean
-from modelrank.types import FeatureSet, Score, ScorerNotApplicable, Task
+from modelrank.types import FeatureSet, Kind, Score, ScorerNotApplicable
 
 # Arrays of the FeatureSet, or keys of its `facts`. Only what is named is checked: a scorer that reads the logits
 # alone does not care about the features.
 Need = Literal[
     "features", "targets", "logits", "boxes", "general", "parameters", "imagenet_accuracy", "mean_rank_elsewhere"
 ]
+CLASSES: set[Kind] = {"classes"}
+ANY: set[Kind] = set(get_args(Kind))
 Combine = Callable[[Mapping[str, Score]], dict[str, float]]
 # How to score many subsets of the rows for little: a function (data, row numbers of each subset, **hyperparameters);
 # "components": on the rows of the strongest principal components, found once, for a value that does not change when the
@@ -56,7 +58,7 @@ class ScorerFacts:
     one that `streams` passes over the rows of a feature file, the others are given all rows in memory; `on_subsets`
     says how subsets of the rows are scored for little, None that there is no such way, see scorers/subsets.py."""
 
-    tasks: frozenset[Task]
+    reads: frozenset[Kind]
     needs: frozenset[Need]
     combine: Combine | None = None
     streams: bool = False
@@ -72,17 +74,18 @@ class Scorer(Protocol):
 
 def scorer(
     *,
-    tasks: set[Task],
+    reads: set[Kind] = CLASSES,
     needs: set[Need] | None = None,
     combine: Combine | None = None,
     streams: bool = False,
     on_subsets: OnSubsets | None = None,
 ) -> Callable[[Callable[..., Score]], Scorer]:
-    """Make a scorer of a function; `needs` is {"features", "targets"} where nothing else is said."""
+    """Make a scorer of a function. reads: the kinds of targets that it is for; needs: {"features", "targets"} where
+    nothing else is said."""
     wanted = frozenset(needs) if needs is not None else frozenset[Need]({"features", "targets"})
-    if unknown := (tasks - set(get_args(Task))) | (wanted - set(get_args(Need))):
-        raise ValueError(f"unknown task or need: {sorted(unknown)}")
-    facts = ScorerFacts(frozenset(tasks), wanted, combine, streams, on_subsets)
+    if unknown := (reads - ANY) | (wanted - set(get_args(Need))):
+        raise ValueError(f"unknown kind or need: {sorted(unknown)}")
+    facts = ScorerFacts(frozenset(reads), wanted, combine, streams, on_subsets)
 
     def decorate(function: Callable[..., Score]) -> Scorer:
         name = function.__name__
@@ -131,7 +134,7 @@ def subset(data: FeatureSet, rows: Tensor, features: Tensor | None = None) -> Fe
     """
     rows = rows.to(data.targets.device)
     targets = data.targets[rows]
-    if data.task in ("classification", "detection"):
+    if data.kind == "classes":
         targets = torch.unique(targets, return_inverse=True)[1]
     return dataclasses.replace(
         data,
@@ -154,8 +157,8 @@ def facts_of(fn: Callable[..., Score]) -> ScorerFacts:
 
 def prepare(data: FeatureSet, facts: ScorerFacts, name: str) -> FeatureSet:
     """The same data with targets in canonical form, sharing the memo; every array in `facts.needs` was checked."""
-    if data.task not in facts.tasks:
-        raise ScorerNotApplicable(f"{name} is for {', '.join(sorted(facts.tasks))}, not for {data.task}")
+    if data.kind not in facts.reads:
+        raise ScorerNotApplicable(f"{name} is for {', '.join(sorted(facts.reads))} as targets, not for {data.task}")
     for need in sorted(facts.needs - {"features", "targets"}):
         if need in _FACTS:
             if data.facts.get(need) is None:
@@ -213,7 +216,7 @@ def _canonical_targets(data: FeatureSet) -> Tensor:
     if len(y) != n:
         raise ValueError(f"targets has {len(y)} rows, features has {n}")
     y = y.to(data.features.device)
-    if data.task in ("classification", "detection"):
+    if data.kind == "classes":
         if y.ndim != 1 or y.is_floating_point():
             raise ValueError(f"targets must be N integers, got shape {tuple(y.shape)} of {y.dtype}")
         y = y.long()

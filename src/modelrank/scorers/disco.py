@@ -41,7 +41,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modelrank.scorers.contract import classes_and_boxes, scorer, subset
+from modelrank.scorers.contract import ANY, classes_and_boxes, scorer, subset
 from modelrank.scorers.linalg import CHUNK_ELEMENTS, centroid_posterior, chunks, class_sums, own_posterior
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
@@ -78,7 +78,7 @@ def on_subsets(
 
 
 @scorer(
-    tasks={"classification", "multilabel", "regression", "detection"},
+    reads=ANY,
     combine=classes_and_boxes,
     streams=True,
     on_subsets=on_subsets,
@@ -289,7 +289,7 @@ def _sampled(data: FeatureSet, z: Float[Tensor, "N k"], sampling: Mapping[str, f
     (kind, fraction), *more = sampling.items() if sampling else [("", 0.0)]
     if more or kind not in ("hard", "random") or not 0 < fraction <= 1:
         raise ValueError(f"sampling must be {{hard: f}} or {{random: f}} with 0 < f <= 1, got {dict(sampling)}")
-    if data.task not in ("classification", "detection"):
+    if data.kind != "classes":
         raise ScorerNotApplicable(f"disco: samples are taken from each class, so not for {data.task}")
     if kind == "hard":
         order = true_posterior(z, data.targets, "shared")

@@ -12,16 +12,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from modelrank.scorers.contract import minmax, scorer
+from modelrank.scorers.contract import ANY, minmax, scorer
 from modelrank.scorers.linalg import chunks, nearest_centroid, shared
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 WEIGHTS = {"energy": 0.15, "lda": 0.85, "regression": 1.0}  # the authors' weights of the two classification parts
 
 
-@scorer(
-    tasks={"classification", "detection", "regression", "multilabel"}, needs={"features", "logits"}, on_subsets="rows"
-)
+@scorer(reads=ANY, needs={"features", "logits"}, on_subsets="rows")
 def etran_energy(data: FeatureSet, *, percent: float = 0.5, tail: str = "bot") -> Score:
     """Mean energy of the `percent` % of samples with the lowest (`bot`) or highest (`top`) energy.
 
@@ -42,7 +40,7 @@ def etran_energy(data: FeatureSet, *, percent: float = 0.5, tail: str = "bot") -
     return Score(energy(data.logits, percent, tail))
 
 
-@scorer(tasks={"classification", "detection"}, on_subsets="components")
+@scorer(on_subsets="components")
 def etran_lda(data: FeatureSet) -> Score:
     """Mean posterior of the true class under identity covariance, in 0..1 (no parameters).
 
@@ -66,7 +64,7 @@ def etran_lda(data: FeatureSet) -> Score:
     return Score(nearest_centroid(data))
 
 
-@scorer(tasks={"detection", "regression"}, needs={"features", "targets"})
+@scorer(reads={"classes", "numbers"}, needs={"features", "targets"})
 def etran_regression(data: FeatureSet) -> Score:
     """Minus the mean squared error of boxes (detection) or targets (regression); fitted without an intercept.
 
@@ -94,7 +92,6 @@ def combine(scores: Mapping[str, Score]) -> dict[str, float]:
 
 
 @scorer(
-    tasks={"classification", "detection"},
     needs={"features", "targets", "logits"},
     combine=combine,
     on_subsets="components",
@@ -120,7 +117,7 @@ def etran(data: FeatureSet, *, percent: float = 0.5) -> Score:
     return _both(data, data.logits, percent)
 
 
-@scorer(tasks={"classification", "detection"}, combine=combine)
+@scorer(combine=combine)
 def etran_features(data: FeatureSet, *, percent: float = 0.5) -> Score:
     """As `etran` with the energy of the features; needs no source head.
 
@@ -159,10 +156,10 @@ def energy(logits: Tensor, percent: float, tail: str) -> float:
 
 def least_squares(data: FeatureSet) -> float:
     """-mean (b - U U^T b)^2 with U the left singular vectors: the pseudo-inverse without forming it."""
-    target = data.boxes if data.task == "detection" else data.targets
+    target = data.boxes if data.kind == "classes" else data.targets
     if target is None:
         raise ScorerNotApplicable("etran's regression part needs boxes, which this data set does not have")
-    return shared(data, f"least squares {data.task}", lambda: _residual(data.features.double(), target))
+    return shared(data, f"least squares {data.kind}", lambda: _residual(data.features.double(), target))
 
 
 def _residual(features: Tensor, target: Tensor) -> float:

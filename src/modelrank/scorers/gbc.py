@@ -35,7 +35,7 @@ from modelrank.types import FeatureSet, Score
 LEAST_VARIANCE = 1e-4
 
 
-@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
+@scorer(streams=True, on_subsets="components")
 def gbc(data: FeatureSet, *, gaussian_type: str = "spherical", components: int = 64) -> Score:
     """Minus the overlap of the classes, at most 0. `gaussian_type` is spherical or diagonal."""
     if gaussian_type not in ("spherical", "diagonal"):

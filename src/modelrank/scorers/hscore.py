@@ -28,7 +28,7 @@ from modelrank.scorers.linalg import class_moments, scatter, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, streams=True)
+@scorer(streams=True)
 def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
     """The H-score in float64, in 0..C-1.
 

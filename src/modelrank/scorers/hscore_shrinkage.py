@@ -27,7 +27,7 @@ from modelrank.scorers.linalg import class_moments, fourth_moment, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, streams=True)
+@scorer(streams=True)
 def hscore_shrinkage(data: FeatureSet) -> Score:
     """The shrunk H-score; part: `shrinkage`, the weight a in 0..1."""
     n, d = data.features.shape

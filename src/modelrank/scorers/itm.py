@@ -37,7 +37,7 @@ from modelrank.scorers.linalg import chunks, column_mean, deal_folds, image_coun
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer()
 def itm(
     data: FeatureSet,
     *,

@@ -28,7 +28,7 @@ from modelrank.types import FeatureSet, Score
 BLOCK = 1 << 22  # distances held at a time
 
 
-@scorer(tasks={"classification", "detection"}, on_subsets="components")
+@scorer(on_subsets="components")
 def knn(data: FeatureSet, *, k: int = 1) -> Score:
     """Leave-one-out accuracy (a fraction in 0..1) of a vote among the k nearest samples, Euclidean distance.
 

@@ -44,7 +44,7 @@ from modelrank.scorers.linalg import (
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer()
 def lda_cv(data: FeatureSet, *, folds: int = 5, seed: int = 0) -> Score:
     """Accuracy over all samples, each held out once, in 0..1; parts: the mean `shrinkage` over the folds.
 

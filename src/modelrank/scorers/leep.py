@@ -33,7 +33,7 @@ from modelrank.scorers.linalg import chunks, class_sums
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "detection"}, needs={"targets", "logits"}, on_subsets="rows")
+@scorer(needs={"targets", "logits"}, on_subsets="rows")
 def leep(data: FeatureSet) -> Score:
     """Mean log likelihood of the labels under the source model's own classes (no parameters)."""
     assert data.logits is not None

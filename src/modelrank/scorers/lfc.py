@@ -35,7 +35,7 @@ from modelrank.scorers.linalg import class_moments, scatter
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, on_subsets="components")
+@scorer(on_subsets="components")
 def lfc(data: FeatureSet) -> Score:
     """Correlation in -1..1 (no parameters)."""
     moments, spread = class_moments(data), scatter(data)

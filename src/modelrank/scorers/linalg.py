@@ -239,7 +239,7 @@ def deal_folds(data: FeatureSet, folds: int, seed: int) -> Int64[Tensor, " N"]:
         direction = torch.from_numpy(np.random.default_rng(seed).normal(size=x.shape[1])).to(x.device)
         key = torch.cat([rows @ direction for _, rows in chunks(x, torch.float64)])
         order = key.argsort(stable=True)
-        if data.task in ("classification", "detection"):
+        if data.kind == "classes":
             least = key.new_full((int(data.targets.max()) + 1,), torch.inf)
             least.scatter_reduce_(0, data.targets, key, "amin")
             order = order[least[data.targets[order]].argsort(stable=True)]

@@ -34,13 +34,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from modelrank.scorers.contract import scorer
+from modelrank.scorers.contract import ANY, scorer
 from modelrank.scorers.linalg import column_mean, deal_folds, image_count, working
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"})
+@scorer(reads=ANY)
 def linear_probe(
     data: FeatureSet,
     *,

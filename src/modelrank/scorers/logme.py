@@ -40,7 +40,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from modelrank.scorers.contract import classes_and_boxes, scorer
+from modelrank.scorers.contract import ANY, classes_and_boxes, scorer
 from modelrank.scorers.linalg import chunks, class_moments, scatter, shared
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
@@ -62,7 +62,7 @@ class _Spectrum:
 
 
 @scorer(
-    tasks={"classification", "multilabel", "regression", "detection"},
+    reads=ANY,
     combine=classes_and_boxes,
     streams=True,
     on_subsets="components",

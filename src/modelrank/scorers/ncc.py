@@ -24,7 +24,7 @@ from modelrank.scorers.linalg import nearest_centroid
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "detection"}, streams=True, on_subsets="components")
+@scorer(streams=True, on_subsets="components")
 def ncc(data: FeatureSet) -> Score:
     """Mean over samples of the posterior of the true class, in 0..1 (no parameters)."""
     return Score(nearest_centroid(data))

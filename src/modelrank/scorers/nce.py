@@ -29,7 +29,7 @@ from modelrank.scorers.contract import scorer
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "detection"}, needs={"targets", "logits"}, on_subsets="rows")
+@scorer(needs={"targets", "logits"}, on_subsets="rows")
 def nce(data: FeatureSet) -> Score:
     """Minus the conditional entropy H(Y | Z), in nats (no parameters)."""
     assert data.logits is not None

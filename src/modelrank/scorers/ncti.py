@@ -54,7 +54,7 @@ def combine(scores: Mapping[str, Score]) -> dict[str, float]:
     return {model: scaled["seli"][model] + scaled["ncc"][model] - scaled["vc"][model] for model in scores}
 
 
-@scorer(tasks={"classification", "detection"}, combine=combine, on_subsets="components")
+@scorer(combine=combine, on_subsets="components")
 def ncti(data: FeatureSet, *, components: int = 64, solver: Literal["exact", "randomised"] = "exact") -> Score:
     """Parts `seli`, `ncc`, `vc`; value: seli + ncc - vc before any scaling, which only a hub can give."""
     n, counts = len(data.features), class_counts(data).double()

@@ -47,7 +47,7 @@ from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer()
 def nleep(data: FeatureSet, *, variance: float = 0.8, component_ratio: int = 5, seed: int = 123) -> Score:
     """LEEP on `component_ratio` x C mixture components; the parts say how many dimensions and components there were.
 

@@ -25,7 +25,7 @@ MOST, TOLERANCE = 20_000, 1e-12  # steps to the minimum; relative change of the 
 FLOOR = 1e-10  # added to probabilities before a logarithm, as in the source
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer()
 def pactran_gaussian(
     data: FeatureSet,
     *,
@@ -116,7 +116,7 @@ class _SoftmaxRegression:
         return total
 
 
-@scorer(tasks={"classification", "detection"}, needs={"targets", "logits"})
+@scorer(needs={"targets", "logits"})
 def pactran_dirichlet(data: FeatureSet, *, alpha: float = 1.0) -> Score:
     """Minus the bound with a Dirichlet prior over the target classes of each source class.
 
@@ -143,7 +143,7 @@ def pactran_dirichlet(data: FeatureSet, *, alpha: float = 1.0) -> Score:
     return Score((float(before - after) - divergence) / (len(data.targets) * len(prior)))
 
 
-@scorer(tasks={"classification", "detection"}, needs={"targets", "logits"})
+@scorer(needs={"targets", "logits"})
 def pactran_gamma(data: FeatureSet, *, alpha: float = 1.0) -> Score:
     """Minus the bound with a Gamma prior over the rate of each target class in each source class.
 

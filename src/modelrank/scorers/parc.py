@@ -39,7 +39,7 @@ BINS = 1 << 20
 BLOCK = 256
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer()
 def parc(data: FeatureSet, *, max_pairs: int = 50_000_000, seed: int = 0) -> Score:
     """Spearman correlation x 100. At most `max_pairs` pairs (50 million: all of 10 000 images) are looked at."""
     if max_pairs < 1:

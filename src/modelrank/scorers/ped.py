@@ -41,7 +41,7 @@ from modelrank.types import FeatureSet, Score
 BASES = {"sfda": sfda, "logme": logme}
 
 
-@scorer(tasks={"classification", "detection"}, needs={"features", "targets", "general"})
+@scorer(needs={"features", "targets", "general"})
 def ped(
     data: FeatureSet,
     *,

@@ -27,12 +27,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modelrank.scorers.contract import scorer
+from modelrank.scorers.contract import ANY, scorer
 from modelrank.scorers.linalg import column_mean, scatter, shared
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, needs={"features"})
+@scorer(reads=ANY, needs={"features"})
 def rankme(data: FeatureSet) -> Score:
     """Effective rank (no parameters)."""
     sigma = singular_values(data)

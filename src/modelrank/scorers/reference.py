@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from modelrank.scorers.contract import scorer
+from modelrank.scorers.contract import ANY, scorer
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, needs={"parameters"})
+@scorer(reads=ANY, needs={"parameters"})
 def parameters(data: FeatureSet) -> Score:
     """The number of parameters of the model.
 
@@ -28,7 +28,7 @@ def parameters(data: FeatureSet) -> Score:
     return Score(data.facts["parameters"])
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, needs={"imagenet_accuracy"})
+@scorer(reads=ANY, needs={"imagenet_accuracy"})
 def imagenet_accuracy(data: FeatureSet) -> Score:
     """The model's published ImageNet accuracy.
 
@@ -50,7 +50,7 @@ def imagenet_accuracy(data: FeatureSet) -> Score:
     return Score(data.facts["imagenet_accuracy"])
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, needs={"mean_rank_elsewhere"})
+@scorer(reads=ANY, needs={"mean_rank_elsewhere"})
 def static_order(data: FeatureSet) -> Score:
     """Minus the model's mean rank (1 is best) by measured accuracy on the other data sets.
 

@@ -41,7 +41,7 @@ from modelrank.scorers.linalg import chunks, class_moments, class_sums, gram, wi
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 
-@scorer(tasks={"classification", "detection"}, streams=True)
+@scorer(streams=True)
 def sfda(data: FeatureSet, *, shrinkage: float | None = None) -> Score:
     """Mean posterior of the true class after ConfMix, in 0..1. `shrinkage` in 0..1 replaces the adaptive l."""
     if shrinkage is not None and not 0 < shrinkage <= 1:

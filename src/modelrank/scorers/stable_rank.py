@@ -20,12 +20,12 @@ Fails:
 
 from __future__ import annotations
 
-from modelrank.scorers.contract import scorer
+from modelrank.scorers.contract import ANY, scorer
 from modelrank.scorers.rankme import singular_values
 from modelrank.types import FeatureSet, Score
 
 
-@scorer(tasks={"classification", "multilabel", "regression", "detection"}, needs={"features"}, on_subsets="components")
+@scorer(reads=ANY, needs={"features"}, on_subsets="components")
 def stable_rank(data: FeatureSet) -> Score:
     """Stable rank (no parameters)."""
     squares = singular_values(data).square()

@@ -60,7 +60,7 @@ def subscores(scorer: Callable[..., Score], data: FeatureSet, *, resamples: int 
     if resamples < 2:
         raise ValueError(f"resamples must be at least 2, got {resamples}")
     n, facts, image = image_count(data), facts_of(scorer), image_of(data).cpu()
-    classes = len(data.targets.unique()) if data.task in ("classification", "detection") else 1
+    classes = len(data.targets.unique()) if data.kind == "classes" else 1
     size = max(1, min(n // 2, max(1000, 10 * classes)))
     random = np.random.default_rng(seed)
     rows = []

@@ -35,7 +35,7 @@ from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 BLOCK = 512
 
 
-@scorer(tasks={"classification", "detection"})
+@scorer()
 def tmi(data: FeatureSet, *, k: int = 3, min_dist: float = 1.0) -> Score:
     """Conditional entropy in nats; parts: how many `classes` have an estimate."""
     if k < 1 or min_dist <= 0:

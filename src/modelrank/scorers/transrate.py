@@ -33,7 +33,7 @@ from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 Prepare = Callable[[Tensor], Tensor]
 
 
-@scorer(tasks={"classification", "detection"}, streams=True)
+@scorer(streams=True)
 def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     """Parts `rate` and `class_rate` (mean over classes), in nats; value: their difference.
 
@@ -52,7 +52,7 @@ def transrate(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     return Score(parts["rate"] - parts["class_rate"], parts)
 
 
-@scorer(tasks={"classification", "detection"}, streams=True)
+@scorer(streams=True)
 def transrate_normalised(data: FeatureSet, *, eps: float = 1e-4) -> Score:
     """Parts `rz`, `rzy` (rates per dimension of the rank) and `rank`; value: rz - rzy.
 

@@ -197,7 +197,7 @@ def _columns(outcome: Score | Exception, features: FeatureSet | Exception) -> di
     if isinstance(features, FeatureSet):
         shape = {"n": len(features.features), "d": features.features.shape[1], "features_by": features.made_by}
         shape["extraction_seconds"] = features.seconds
-        if features.task in ("classification", "detection"):
+        if features.kind == "classes":
             shape["classes"] = len(features.targets.unique())
     if isinstance(outcome, Score):
         numbers = {name: round(part, 6) for name, part in outcome.parts.items() if isinstance(part, float)}

@@ -76,7 +76,7 @@ class LinearProbe:
             targets = found.targets if data.task == "classification" else found.targets.double()
             return list(zip(found.features.double().split(sizes), targets.split(sizes), strict=True))
 
-        (x_train, y_train), (x_val, y_val) = read("train", "val")  # as scorers read them, where the size is theirs
+        (x_train, y_train), (x_val, y_val) = read("train", "val")
         [(x_test, y_test)] = read("test")
         outputs = len(data.classes) if data.task != "regression" else y_train.reshape(len(y_train), -1).shape[1]
         loss = LOSSES[data.task]
