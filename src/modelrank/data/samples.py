@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modelrank.data.images import ImageData
-from modelrank.types import Boxes
+from modelrank.types import Boxes, ModelRankError
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ def _opened(data: ImageData, split: str, index: int) -> tuple[str, Image.Image] 
     part = data.splits[split]
     try:
         return part.ids[index], part[index][0]
-    except (OSError, ValueError) as error:  # the features are there: a picture to look at must not cost the report
+    except (OSError, ValueError, ModelRankError) as error:
+        # the features are there: a picture to look at must not cost the report
         log.warning("%s cannot be shown in the report: %s", part.ids[index], error)
         return None

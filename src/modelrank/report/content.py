@@ -238,25 +238,27 @@ class Report:
         return f"{text} of {scored} scored" if scored else f"{text} scored"
 
     def answer(self) -> str:
-        """The one sentence that a user came for, with what following it would have cost where that was measured."""
+        """What a user came for, with what following it would have cost where that was measured."""
+        return " ".join(self.sentences())
+
+    def sentences(self) -> list[str]:
+        """The answer, the sentence that matters first."""
         models = self.models()
         if not models:
-            return f"{self.scorer} has no score for any model."
+            return [f"{self.scorer} has no score for any model."]
         first, tied = models[0], [row.model for row in models if row.rank == 1]
         if len(tied) > 1:
-            return f"A tie: {', '.join(tied)}."
-        answer = f"Fine-tune {first.model} first{self._chance()}."
+            return [f"A tie: {', '.join(tied)}."]
+        said = [f"Fine-tune {first.model} first{self._chance()}."]
         if self.prediction is not None:
-            answer = f"{answer} {self._expectation(first)}"
+            said.append(self._expectation(first))
         if math.isnan(first.accuracy):
-            return answer
+            return said
         best = max((row for row in models if not math.isnan(row.accuracy)), key=lambda row: row.accuracy)
         if first.accuracy == best.accuracy:
-            return f"{answer} It was the best when measured: {self.metric} {first.accuracy:.3f}."
-        return (
-            f"{answer} Measured {self.metric}: {first.accuracy:.3f}, place {first.accuracy_rank:.0f}; "
-            f"the best was {best.model} with {best.accuracy:.3f}."
-        )
+            return [*said, f"It was the best when measured: {self.metric} {first.accuracy:.3f}."]
+        measured = f"Measured {self.metric}: {first.accuracy:.3f}, place {first.accuracy_rank:.0f}"
+        return [*said, f"{measured}; the best was {best.model} with {best.accuracy:.3f}."]
 
     def _expectation(self, first: ModelRow) -> str:
         """What to expect of the first, how sure that is, and what it rests on."""

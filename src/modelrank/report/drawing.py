@@ -39,7 +39,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "text.parse_math": False,  # a model's name may hold a dollar sign
 }
-NARROWS = 640  # pixels; a wider figure does not shrink below this with the window, or nobody could read it
+WIDE = 640  # pixels; a wider figure shrinks with the window to three quarters and then scrolls, or nobody could read it
 NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
@@ -62,8 +62,8 @@ def inline(figure: Figure, name: str, alt: str, *, marks: Mapping[str, Mapping[s
         _settle(node, name, asked, marks or {})
     width, height = (float(part) * 4 / 3 for part in root.attrib["viewBox"].split()[2:])  # points as pixels
     size = {"width": f"{width:.0f}", "height": f"{height:.0f}"}
-    if width > NARROWS:
-        size["style"] = f"min-width: {NARROWS}px"
+    if width > WIDE:
+        size["style"] = f"min-width: {0.75 * width:.0f}px"
     kind = {"role": "group" if marks else "img", "aria-label": alt, "class": "plot"}
     root.attrib = {"viewBox": root.attrib["viewBox"], **size, **kind}
     return ElementTree.tostring(root, encoding="unicode")

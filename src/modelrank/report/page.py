@@ -46,12 +46,14 @@ def page(report: Report, drawn: Mapping[str, Figure]) -> str:
     """The page's text; drawn: what `figures.draw` gives, or part of it."""
     numbers = {model: i for i, model in enumerate(dict.fromkeys(report.scores["model"]))}
     predicted = report.prediction is not None
+    first, *more = report.sentences()
     unscored = [element("p", f"{model} has no score: {why}") for model, why in report.unscored().items()]
     parts = [
         element("h1", f"Which model of the hub {report.hub} should be fine-tuned on {report.dataset}?"),
-        element("p", report.answer(), "answer"),
+        element("p", first, "answer"),
+        *(element("p", sentence, "said") for sentence in more),
         element("p", report.doubt()) if report.doubt() else "",
-        element("p", f"{report.images()}; {report.truth_line()}", "soft"),
+        element("p", report.images() + (f"; {report.truth_line()}" if report.truth else ""), "soft"),
         element("h2", "Models by predicted accuracy" if predicted else f"Models by {report.scorer}"),
         _models(report, numbers),
         *unscored,
@@ -170,10 +172,13 @@ def _seconds(value: float) -> str:
 def _made(report: Report) -> str:
     context = report.context
     made = {name: context.get(name) for name in ("command", "commit", "versions", "config")}
-    made |= {"seconds": number(float(context["seconds"]), 1) if "seconds" in context else None}
+    made |= {"seconds of scoring": number(float(context["seconds"]), 1) if "seconds" in context else None}
     made |= {"images": context.get("source"), "scored": report.images()}
     made |= {"accuracies": report.truth_line().removeprefix("truth: ")}
-    return origin(made | {f"licence of {name}": of for name, of in context.get("licences", {}).items()})
+    of: dict[str, list[str]] = {}
+    for name, licence in context.get("licences", {}).items():
+        of.setdefault(licence, []).append(name)
+    return origin(made | {"licences": "; ".join(f"{', '.join(names)}: {licence}" for licence, names in of.items())})
 
 
 def _figure(name: str, drawn: Mapping[str, Figure], alt: str) -> str:
