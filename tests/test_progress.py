@@ -2,11 +2,15 @@
 
 import io
 import itertools
+import logging
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from modelrank import progress
 from modelrank.progress import Progress
+from modelrank.root import CONF
+from modelrank.trainers import quiet
 
 
 class Terminal(io.StringIO):
@@ -58,3 +62,22 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch):
         shown.update(3)
     assert "counting: 100%" in screen.getvalue() or "counting:   0%" in screen.getvalue()
     assert screen.getvalue().endswith("\r")
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "lines", "notes"), [("quiet", False, True), ("normal", True, True), ("verbose", True, False)]
+)
+def test_verbosity(verbosity, lines, notes, capsys, clock, monkeypatch):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        said = compose("config", [f"verbosity={verbosity}"], return_hydra_config=True).hydra.job_logging
+    log, lightning = logging.getLogger("modelrank"), logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    monkeypatch.setattr(log, "level", logging.getLevelName(said.loggers.get("modelrank", {"level": "INFO"})["level"]))
+    log.manager._clear_cache()
+    assert logging.getLevelName(said.root.level) == (logging.WARNING if verbosity == "quiet" else logging.INFO)
+    with Progress("counting", 100, "images") as shown:
+        for _ in range(20):
+            shown.update()
+    assert ("counting" in capsys.readouterr().err) == lines
+    with quiet():
+        assert (lightning.level == logging.WARNING) == notes
+    log.manager._clear_cache()
