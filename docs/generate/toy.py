@@ -54,9 +54,18 @@ def feature_sets(task: Task) -> Mapping[str, FeatureSet]:
 
 
 def ranking(scorer_id: str, scorer) -> Ranking:
-    """The scorer's values of the five models, those that only a hub has included; reasons where there are none."""
+    """The scorer's values of the five models, those that only a hub has included; reasons where there are none.
+
+    Of the classes, or of the numbers where it has no value for classes alone.
+    """
     facts = facts_of(scorer)
-    task: Task = "classification" if "classes" in facts.reads else "regression"
+    scores, failed = _scored(scorer, "classification")
+    if not scores:
+        scores, failed = _scored(scorer, "regression")
+    return order.rank(scorer_id, scores, combine=facts.combine, failed=failed)
+
+
+def _scored(scorer, task: Task) -> tuple[dict[str, Score], dict[str, str]]:
     scores: dict[str, Score] = {}
     failed: dict[str, str] = {}
     for model, data in feature_sets(task).items():
@@ -64,4 +73,4 @@ def ranking(scorer_id: str, scorer) -> Ranking:
             scores[model] = scorer(data)
         except ScorerNotApplicable as reason:
             failed[model] = str(reason)
-    return order.rank(scorer_id, scores, combine=facts.combine, failed=failed)
+    return scores, failed
