@@ -105,3 +105,11 @@ def test_published_file_names_are_found_too(tmp_path):
     model = pretrained("deit_tiny_patch16_224.fb_in1k", folder=str(tmp_path))
     (tmp_path / Path(model.weights.url).name).write_bytes(b"")
     assert model.availability(tmp_path).where == str(tmp_path / "deit_tiny_patch16_224-a1311bcf.pth")
+
+
+def test_a_model_of_a_glob_that_cannot_be_had_is_left_out_and_said(caplog):
+    models = hub(["volo_d[45]_*"])  # published with a crop that is larger than the image
+    assert "volo_d4_224.sail_in1k" in models
+    assert "volo_d4_448.sail_in1k is left out: preprocessing: needs 0 < size <= resize" in caplog.text
+    with pytest.raises(ModelRankError, match="needs 0 < size <= resize"):
+        hub(["volo_d4_448.sail_in1k"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from modelrank.packages import impatient
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
 HF_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm looks for, in its order
+
+log = logging.getLogger(__name__)
 
 
 def pretrained(
@@ -82,7 +85,13 @@ def hub(names: Sequence[str], folder: str | None = None, key: str = "") -> dict[
         matched = timm.list_models(given, pretrained=True) if set(given) & set("*?[") else [given]
         if not matched:
             raise ModelRankError(f"hub.names: timm has no pre-trained model that matches {given!r}")
-        found |= {model: pretrained(model, folder=folder, key=key) for model in matched}
+        for model in matched:
+            try:
+                found[model] = pretrained(model, folder=folder, key=key)
+            except ModelRankError as error:
+                if model == given:
+                    raise
+                log.warning("%s is left out: %s", model, error)  # one of hundreds that a glob brought
     if not found:
         raise ModelRankError("hub.names is empty: name models of timm, for example 'hub.names=[resnet18,vit_tiny*]'")
     return found
