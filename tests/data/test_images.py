@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tests.data.making import noise
 
-from modelrank.data.images import ImageSplit, TransformedImages
+from modelrank.data.decoded import PixelStore, Shrink
+from modelrank.data.images import ImageData, ImageSplit, TransformedImages
 
 
 def tensor(image):
@@ -49,3 +52,23 @@ def test_joined_splits_count_on(split):
 def test_lengths_must_match():
     with pytest.raises(ValueError, match="do not match"):
         ImageSplit(noise(2, 4, 4), np.array([0]), ["a", "b"])
+
+
+def test_samples_are_nested_stratified_and_share_the_pixels_of_the_whole(tmp_path):
+    random = np.random.default_rng(0)
+    splits = {}
+    for name, n in {"train": 80, "val": 40, "test": 8}.items():
+        pixels = random.integers(0, 256, (n, 9, 9, 3), np.uint8)
+        splits[name] = ImageSplit(pixels, np.arange(n) % 4, [f"{name}{i}" for i in range(n)])
+    whole = ImageData("d", "classification", tuple("abcd"), "accuracy", splits, "here", "CC0", "f")
+    whole = replace(whole, pixels=PixelStore(tmp_path, 10**6))
+    quarter, half = whole.sampled(0.25), whole.sampled(0.5)
+    assert set(half.splits) == {"train", "val"}
+    for name in half.splits:
+        assert set(quarter.splits[name].ids) < set(half.splits[name].ids)
+        assert len(set(np.bincount(half.splits[name].targets))) == 1
+    assert len({whole.fingerprint, quarter.fingerprint, half.fingerprint}) == 3
+    shrink = Shrink(9, "bilinear")
+    shrunk = half.shrunk("train", shrink)
+    assert np.array_equal(shrunk[3][0], half.splits["train"][3][0])
+    assert whole.shrunk("train", shrink).images.missing() == 79

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from modelrank.data.boxes import BoxTransform
 from modelrank.data.decoded import PixelStore, Shrink, Shrunk
 from modelrank.data.pixels import as_rgb, image_size
+from modelrank.data.sampling import draw
 from modelrank.types import Boxes, Task
 
 
@@ -124,6 +125,7 @@ class ImageData:
     split_rule:  where the splits come from and what was drawn from them, in words for the report.
     mirror:      whether a mirrored image has the same target, so that training may flip it.
     notes:       what of the copy was left out or looks wrong (see `copies.Contents`), for the report.
+    drawn_from:  of a sample: the data set that it was drawn from, and the rows of each split.
     pixels:      where decoded images are kept, or None: each is decoded whenever it is asked for.
     """
 
@@ -140,12 +142,28 @@ class ImageData:
     mirror: bool = True
     notes: tuple[str, ...] = ()
     pixels: PixelStore | None = None
+    drawn_from: tuple[ImageData, Mapping[str, np.ndarray]] | None = None
 
     def shrunk(self, name: str, shrink: Shrink) -> ImageSplit:
         """A split with its images resized, from the pixel store where they have been kept."""
+        if self.drawn_from is not None:  # one file of pixels for all samples
+            whole, rows = self.drawn_from
+            return whole.shrunk(name, shrink).take(rows[name])
         split = self.splits[name]
         images = Shrunk(split, shrink) if self.pixels is None else self.pixels.images(split, self.fingerprint, shrink)
         return ImageSplit(images, split.targets, split.ids, groups=split.groups)
+
+    def sampled(self, share: float, seed: int = 0) -> ImageData:
+        """That share of the images to be scored and nothing else, stratified by class; larger shares hold smaller
+        ones."""
+        rows = {}
+        for name in self.scored:
+            targets = self.splits[name].targets
+            labels = targets if self.task == "classification" else None
+            rows[name] = draw(labels, round(share * len(targets)), seed, name, count=len(targets))
+        splits = {name: self.splits[name].take(some) for name, some in rows.items()}
+        made = hashlib.sha256(f"{self.fingerprint} {share} {seed}".encode()).hexdigest()
+        return replace(self, splits=splits, fingerprint=made, drawn_from=(self, rows))
 
     def scored_targets(self) -> np.ndarray:
         """Targets of the scored splits, in the order in which their features are extracted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import warnings
@@ -28,9 +29,11 @@ from modelrank.stages.extract import feature_sets
 from modelrank.stages.rows import finish, raise_for_failed, run_facts
 from modelrank.stages.score_store import Scored, ScoreStore
 from modelrank.tracking import Tracker
-from modelrank.types import FeatureSet, Ranking, Score, ScorerNotApplicable
+from modelrank.types import FeatureSet, ModelRankError, Ranking, Score, ScorerNotApplicable
 
 log = logging.getLogger(__name__)
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the images, on which models are dropped before they see all of them
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def score_hub(
 
     keep: given the rows that are there when the work is stopped (Ctrl-C, SIGTERM).
     """
+    models, dropped = shortlist(cfg, models, images)
     scorers = build.scorers(cfg)
     outcomes: dict[str, dict[str, Score | Exception]] = {name: {} for name in scorers}
     draws: dict[str, dict[str, Subscores]] = {name: {} for name in scorers}
@@ -93,6 +97,12 @@ def score_hub(
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the second of the first
         stopped = stop
     bar.close()
+    for name, model in itertools.product(scorers, dropped):
+        outcomes[name][model] = ScorerNotApplicable(dropped[model])
+        row = run_facts(cfg) | {"model": model, "scorer": name}
+        rows.append(
+            row | _columns(outcomes[name][model], outcomes[name][model]) | {"warning": "", "interval_reason": ""}
+        )
     rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
     stable = {name: _judged(cfg, scorers[name], rankings[name], draws[name]) for name in scorers if draws[name]}
     for row in rows:
@@ -106,6 +116,42 @@ def score_hub(
             keep(table)
         raise stopped
     return ScoredHub(table, rankings, {name: s.first_is_best for name, s in stable.items()})
+
+
+def shortlist(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], images: ImageData
+) -> tuple[Mapping[str, PretrainedModel], Mapping[str, str]]:
+    """The models that can be among the first `cfg.top` by the main scorer, and why each of the others cannot.
+
+    All are scored on an eighth of the images, then what is left on a quarter and on half of them. A model is dropped
+    when its interval lies below those of `top` others. One that fails is kept: its error belongs to the whole.
+    """
+    if cfg.top is None or not isinstance(images, ImageData):
+        return models, {}
+    if cfg.stability is None or images.task == "detection":
+        raise ModelRankError(
+            f"top={cfg.top} drops models by the intervals of their scores on a sample of the images: it needs "
+            "`stability`, and is not for detection"
+        )
+    left, dropped = dict(models), {}
+    main = next(iter(cfg.scorers))
+    rough = OmegaConf.merge(cfg, {"top": None})
+    assert isinstance(rough, DictConfig)
+    rough.scorers = {main: cfg.scorers[main]}
+    for share in SHARES:
+        if len(left) <= cfg.top:
+            break
+        rows = score_hub(rough, left, images.sampled(share)).rows
+        bar = rows.score_low.astype(float).nlargest(cfg.top).min()
+        known = rows.score_low.notna().sum() >= cfg.top
+        for row in rows[rows.score_high.astype(float) < bar].itertuples() if known else ():
+            dropped[row.model] = (
+                f"not among the first {cfg.top}: on {share:g} of the images {main} is at most {row.score_high:.4g}, "
+                f"and {cfg.top} models have at least {bar:.4g}"
+            )
+        left = {name: model for name, model in left.items() if name not in dropped}
+        log.info("%d of %d models are left after %g of the images", len(left), len(models), share)
+    return left, dropped
 
 
 def _scored(
