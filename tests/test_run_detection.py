@@ -73,7 +73,7 @@ def test_measured_scored_and_reported(run, tmp_path):
     assert scores.query("scorer == 'hscore'").status.eq("not_applicable").all()  # 24 boxes of more dimensions
     page = (out / "report.html").read_text()
     assert "24 boxes of train + val scored" in page
-    assert '<th class="">classes</th><th class="">boxes</th>' in page
+    assert '>classes</button></th><th scope="col" class=""><button type="button">boxes</button></th>' in page
     assert (out / "figures" / "scenes.png").stat().st_size > 5000
 
 

@@ -58,7 +58,7 @@ def test_recommends_and_leaves_the_model(run):
     assert list(trials.groupby("model").rung.max()) == [2, 2]
     page = (out / "report.html").read_text()
     assert told["sentence"] in page
-    assert "data:image/png" in page
+    assert 'aria-label="value on val of each model after its training steps' in page
     found = modelrank.load(out / "model")
     assert found.facts["name"] == told["pick"]
     assert found.facts["test"] == told["test"]
