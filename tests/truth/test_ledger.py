@@ -315,8 +315,8 @@ def test_shipped_rows_of_the_default_run_are_found(registry_cache):
     for protocol in ("finetune_offline", "linear_probe_offline"):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             asked = Asked.of(models, data, build.protocol(compose("config", [f"protocol={protocol}"])))
-        found = measured(asked, paths=[SHIPPED])
-        own = rows([SHIPPED]).query("protocol == @protocol and dataset == 'cifar10'")
+        found = measured(asked, paths=SHIPPED)
+        own = rows(SHIPPED).query("protocol == @protocol and dataset == 'cifar10'")
         assert set(found.accuracy) == set(own.model)
         assert len(own) >= 5
         assert found.unmatched == ""
