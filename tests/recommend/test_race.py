@@ -173,3 +173,10 @@ def test_the_answer_says_who_is_tied_and_what_more_would_bring(tmp_path):
     assert rows.model[0] == found.pick
     assert rows.chance_best.sum() == pytest.approx(1)
     assert list(rows.model[1:]) == list(rows[1:].sort_values("expected", ascending=False).model)
+
+
+@pytest.mark.parametrize("damage", ["", '{"trials": [', "[]"])
+def test_a_cut_diary_is_made_again(tmp_path, caplog, damage):
+    (tmp_path / "race.json").write_text(damage)
+    assert Diary(tmp_path).trials == []
+    assert "race.json is damaged" in caplog.text

@@ -328,3 +328,12 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_way_out(
     with pytest.raises(ModelRankError, match=r"a batch of 32 images does not fit .*another protocol.*batch_size=N"):
         measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
     assert not list(cell_folder(model, digits, protocol, cache=tmp_path, seed=0).glob("**/*.json"))
+
+
+def test_a_full_disk_is_said(tmp_path, digits, model, trainer, protocol, monkeypatch):
+    def full(state, path):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ...")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ModelRankError, match=r"cannot write to .*unexpected pos 64 vs 0; make room there"):
+        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from modelrank.packages import writable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,7 @@ class Diary:
         self.trials: list[Trial] = []
         self.earlier = 0.0
         self._began = clock()
-        if self.path.exists():
-            kept = json.loads(self.path.read_text())
+        if kept := read(self.path):
             self.trials = [Trial(**{**one, "found": _numbered(one["found"])}) for one in kept["trials"]]
             self.earlier = kept["spent"] + self._killed(kept["working_since"])
 
@@ -68,11 +72,28 @@ class Diary:
         return max(0.0, newest - since)
 
     def _write(self, since: float | None) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = {"spent": self.spent, "working_since": since, "trials": [asdict(one) for one in self.trials]}
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        write(self.path, content)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` left; empty where there is nothing, or a file that was cut (trainings are kept elsewhere)."""
+    if not path.exists():
+        return {}
+    with suppress(ValueError):
+        if isinstance(kept := json.loads(path.read_text()), dict):
+            return kept
+    log.warning("%s is damaged: it is made again", path)
+    return {}
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """By renaming: a kill leaves no half a file. ModelRankError: the disk is full or read-only."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(content))
-        temporary.replace(self.path)
+        temporary.replace(path)
 
 
 def _numbered(found: Mapping[str, Any]) -> dict[int, Any]:

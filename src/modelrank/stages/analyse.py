@@ -64,7 +64,7 @@ def analyse(
             facts |= {"protocol_id": protocol_id(protocol), **point}
             rows += [facts | row for row in compared(before, after, components=components, groups=groups)]
         except Exception as error:  # one bad model must not stop the others
-            log.exception("%s: not analysed", model.name)
+            log.error("%s: not analysed: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
             rows.append(facts | {"status": "failed", "reason": str(error)})
     table = finish(cfg, tracker, "analysis", pd.DataFrame(rows))
     done = table.query("status == 'ok'")

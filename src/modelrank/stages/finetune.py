@@ -54,7 +54,7 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
                 )
                 continue
             except Exception as error:  # one bad model must not stop the others
-                log.exception("%s: not measured", model.name)
+                log.error("%s: not measured: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
                 rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
                 continue
             tracker.curves("val", _curves(model.name, row.get("trainings", ())))

@@ -20,7 +20,7 @@ from modelrank.keys import key, short
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
 from modelrank.recommend.budget import seconds, spoken
-from modelrank.recommend.diary import Diary
+from modelrank.recommend.diary import Diary, read, write
 from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
 from modelrank.recommend.trainings import Trainings, rules
@@ -136,7 +136,7 @@ def _probed(
     """What each model costs on this machine, measured once a race; and why which models are out."""
     limits = build.constraints(cfg)
     path = folder / "probes.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = read(path)
     probes, out = {}, {}
     for name, model in models.items():
         try:
@@ -158,8 +158,7 @@ def _probed(
         if reason := limits.broken(model.licence, probes[name]):
             log.info("%s is left out: %s", name, reason)
             out[name] = reason
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({name: asdict(found) for name, found in probes.items()}))
+    write(path, {name: asdict(found) for name, found in probes.items()})
     return probes, out
 
 

@@ -22,6 +22,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 
 from modelrank.data.module import ImageDataModule, seed_of_step
+from modelrank.packages import writable
 from modelrank.ranks import wait_for_all
 from modelrank.trainers import SILENT, StepProgress, out_of_memory, quiet
 from modelrank.truth.grid import remembered
@@ -138,8 +139,13 @@ class Arm:
         """Write the checkpoint, by renaming; rank 0 for all."""
         if task.global_rank == 0:
             temporary = self.folder / f"last.{os.getpid()}.tmp"
-            torch.save(task.state(step, seconds), temporary)
-            temporary.replace(self._checkpoint)
+            with writable(self.folder):
+                try:
+                    torch.save(task.state(step, seconds), temporary)
+                except RuntimeError as error:  # torch's word for what the disk refuses
+                    temporary.unlink(missing_ok=True)
+                    raise OSError(str(error).split("\n")[0]) from error
+                temporary.replace(self._checkpoint)
 
     def _test(self) -> dict[str, Any]:
         with isolate_rng(), quiet():

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modelrank.packages import writable
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -113,8 +114,9 @@ def remembered(path: Path, compute: Callable[[], Mapping[str, Any]]) -> dict[str
     result = dict(compute())
     result.setdefault("seconds", time.perf_counter() - begin)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result | {"checksum": _checksum(result)}))
-    temporary.replace(path)
+    with writable(path.parent):
+        temporary.write_text(json.dumps(result | {"checksum": _checksum(result)}))
+        temporary.replace(path)
     return result
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 from filelock import FileLock
 
 from modelrank.keys import short
+from modelrank.packages import writable
 from modelrank.root import resolve
 from modelrank.truth.published import static_order, valid
 from modelrank.types import ModelRankError, NotMeasured, Truth
@@ -210,8 +211,9 @@ def _alone(path: Path) -> FileLock:
 
 def _write(path: Path, table: pd.DataFrame) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.to_csv(temporary, index=False, lineterminator="\n")
-    temporary.replace(path)
+    with writable(path.parent):
+        table.to_csv(temporary, index=False, lineterminator="\n")
+        temporary.replace(path)
 
 
 def _vouched(table: pd.DataFrame) -> pd.DataFrame:
