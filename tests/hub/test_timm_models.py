@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from modelrank.hub.penultimate import FeatureExtractor, classifier
 from modelrank.hub.timm_models import hub, pretrained
+from modelrank.keys import digest
 from modelrank.types import MissingAsset, ModelRankError
 
 TINY = "test_vit.r160_in1k"  # timm's own model for tests: 0.4 million parameters
@@ -29,6 +30,28 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / f"{TINY}.safetensors")
     with pytest.raises(ModelRankError, match=f"does not fit timm's {re.escape(TINY)}"):
         pretrained(TINY, folder=str(tmp_path)).load(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["huggingface", "torch hub"])
+def test_a_cached_file_that_is_not_the_published_one_is_refused(tmp_path, monkeypatch, place):
+    source = timm.create_model(TINY)
+    save_file(source.state_dict(), tmp_path / "whole")
+    sha256 = digest(tmp_path / "whole")
+    if place == "huggingface":
+        blob, cached = tmp_path / sha256, tmp_path / "model.safetensors"
+        (tmp_path / "whole").rename(blob)
+        cached.symlink_to(blob)
+    else:
+        blob = cached = (tmp_path / "whole").rename(tmp_path / f"test_vit-{sha256[:8]}.safetensors")
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *_, **__: load_file(cached))
+    monkeypatch.setattr("modelrank.hub.timm_models.try_to_load_from_cache", lambda *_: str(cached))
+    loaded = pretrained(TINY).load(tmp_path)
+    assert torch.equal(loaded.head.weight, source.head.weight)
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1  # one bit of a weight
+    blob.write_bytes(content)
+    with pytest.raises(ModelRankError, match=f"its sha256 is .*, published is {sha256[:8]}"):
+        pretrained(TINY).load(tmp_path)
 
 
 def test_without_network_one_sentence_says_what_and_where(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -99,7 +100,11 @@ def hub(names: Sequence[str], folder: str | None = None, key: str = "") -> dict[
 
 @dataclass(frozen=True)
 class TimmWeights:
-    """Weights of one timm model: the user's own file in `folder`, else what timm has cached or downloads."""
+    """Weights of one timm model: the user's own file in `folder`, else what timm has cached or downloads.
+
+    What timm has is checked where its hash is known: the Hugging Face cache names a large file after its SHA-256, and
+    many file names end in the first digits of theirs. Others are believed, as timm does; no revision is pinned.
+    """
 
     model: str
     hf_hub_id: str | None
@@ -120,7 +125,10 @@ class TimmWeights:
         return {"timm": self.model, "hf_hub_id": self.hf_hub_id, "url": self.url}
 
     def load_into(self, model: nn.Module, cache: Path) -> None:
-        """Through timm's own loader, which knows how each published file becomes a state of today's modules."""
+        """Through timm's own loader, which knows how each published file becomes a state of today's modules.
+
+        MissingAsset: it cannot be had. ModelRankError: it does not fit, or is not the file that was published.
+        """
         own = self._own()
         overlay = {"state_dict": clean_state_dict(read_checkpoint(own, self.key))} if own else None
         try:
@@ -135,6 +143,8 @@ class TimmWeights:
                 f"timm cannot get the weights of {self.model} from {self.hf_hub_id or self.url} ({reason}); "
                 f"put the file by hand at {place}"
             ) from error
+        if not own and (path := self._cached()):
+            _check(Path(path))
         model.load_state_dict(loaded.state_dict())
 
     def _own(self) -> Path | None:
@@ -150,3 +160,12 @@ class TimmWeights:
             return next((path for path in found if isinstance(path, str)), None)
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(self.url or "-").name
         return str(path) if path.is_file() else None
+
+
+def _check(path: Path) -> None:
+    blob = path.resolve().name  # in the cache of Hugging Face a link to blobs/SHA-256
+    known = re.fullmatch(r"[a-f0-9]{64}", blob) or re.search(r"(?<=-)[a-f0-9]{8,64}(?=\.)", path.name)
+    if known and not (found := digest(path)).startswith(known[0]):
+        raise ModelRankError(
+            f"{path}: its sha256 is {found}, published is {known[0]}; remove it, and it is fetched again"
+        )
