@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -98,11 +99,10 @@ def score_hub(
         stopped = stop
     bar.close()
     for name, model in itertools.product(scorers, dropped):
-        outcomes[name][model] = ScorerNotApplicable(dropped[model])
+        reason = ScorerNotApplicable(dropped[model])
+        outcomes[name][model] = reason
         row = run_facts(cfg) | {"model": model, "scorer": name}
-        rows.append(
-            row | _columns(outcomes[name][model], outcomes[name][model]) | {"warning": "", "interval_reason": ""}
-        )
+        rows.append(row | _columns(reason, reason) | {"warning": "", "interval_reason": ""})
     rankings = {name: _ranking(name, scorers[name], outcomes[name]) for name in scorers if _scores(outcomes[name])}
     stable = {name: _judged(cfg, scorers[name], rankings[name], draws[name]) for name in scorers if draws[name]}
     for row in rows:
@@ -141,12 +141,12 @@ def shortlist(
     for share in SHARES:
         if len(left) <= cfg.top:
             break
-        rows = score_hub(rough, left, images.sampled(share)).rows
-        bar = rows.score_low.astype(float).nlargest(cfg.top).min()
-        known = rows.score_low.notna().sum() >= cfg.top
-        for row in rows[rows.score_high.astype(float) < bar].itertuples() if known else ():
-            dropped[row.model] = (
-                f"not among the first {cfg.top}: on {share:g} of the images {main} is at most {row.score_high:.4g}, "
+        rows = score_hub(rough, left, images.sampled(share)).rows.dropna(subset=["score_low"])
+        lowest, highest = (dict(zip(rows.model, rows[side], strict=True)) for side in ("score_low", "score_high"))
+        bar = sorted(lowest.values())[-cfg.top] if len(lowest) >= cfg.top else -math.inf
+        for name in [name for name, value in highest.items() if value < bar]:
+            dropped[name] = (
+                f"not among the first {cfg.top}: on {share:g} of the images {main} is at most {highest[name]:.4g}, "
                 f"and {cfg.top} models have at least {bar:.4g}"
             )
         left = {name: model for name, model in left.items() if name not in dropped}
