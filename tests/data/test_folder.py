@@ -171,7 +171,7 @@ def test_copies_that_programs_make_are_left_out_and_counted(tmp_path, caplog):
     plain = folder(root).load(tmp_path / "cache")
     image = png(noise(12, 16, 3, seed=77))
     for name in ("a/.ipynb_checkpoints/000-checkpoint.png", "a/._000.png", "b/@eaDir/thumb.png", "__MACOSX/a/._x.png",
-                 ".git/x.png", "Thumbs/a.png"):  # fmt: skip
+                 ".git/x.png", "Thumbs/a.png", "lost+found/b.png"):  # fmt: skip
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(image)
     (root / "a/Thumbs.db").write_bytes(b"x")

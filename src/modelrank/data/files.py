@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 NOT_READ = frozenset(
     (".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".dcm", ".exr")
 )
-COPIES = frozenset(
-    ("@eadir", "#recycle", "$recycle.bin", "thumbs", "thumbnails")
-)  # what viewers and disks leave behind
+COPIES = frozenset(  # what viewers and disks leave behind
+    ("@eadir", "#recycle", "$recycle.bin", "thumbs", "thumbnails", "lost+found", "system volume information")
+)
 
 
 @dataclass
