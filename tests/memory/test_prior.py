@@ -86,6 +86,13 @@ def test_scorers_of_which_nothing_is_known_count_as_one_data_set_more():
     assert weighted_tau(found, accuracy.d2) > weighted_tau(without, accuracy.d2)
 
 
+def test_linear_probes_say_what_accuracies_to_expect():
+    accuracy, quality = latent()
+    without, told = believe(accuracy).given(), believe(accuracy, level=0.4).given()
+    assert abs(told.mean.mean() - 0.4) < 0.02 < 0.2 < without.mean.mean() - told.mean.mean()
+    assert np.corrcoef(told.mean, quality)[0, 1] > 0.95, "the order stays"
+
+
 def test_with_nothing_known_all_is_open():
     posterior = believe(pd.DataFrame(index=["a", "b", "c"], dtype=float)).given()
     assert np.ptp(posterior.mean) == 0

@@ -60,13 +60,13 @@ def test_other_protocols_and_names_count_until_three_sets_are_by_the_same_one(tm
     assert {title.split()[0] for title in found} == {"one", "two", "three"}
 
 
-def test_regression_tells_nothing_of_classification(tmp_path):
-    add(tmp_path / "m.csv", rows("angles", metric="r2") + rows("one"))
+def test_classification_regression_and_detection_tell_nothing_of_each_other(tmp_path):
+    add(tmp_path / "m.csv", rows("angles", metric="r2") + rows("one") + rows("scenes", metric="map"))
     titles = {
         metric: [title.split()[0] for title in accuracies(ASKED, metric, measured=[tmp_path / "m.csv"], named=[])]
-        for metric in ("accuracy", "r2")
+        for metric in ("mean_per_class_accuracy", "r2", "map")
     }
-    assert titles == {"accuracy": ["one"], "r2": ["angles"]}
+    assert titles == {"mean_per_class_accuracy": ["one"], "r2": ["angles"], "map": ["scenes"]}
 
 
 def test_with_nothing_at_hand_the_table_is_empty(tmp_path):

@@ -33,6 +33,7 @@ class Answer:
 
     def sentence(self) -> str:
         """All of it in words."""
+        points = f"{100 * self.point:g} point{'s' * (self.point != 0.01)}"
         parts = [f"{self.pick}: {self.expected:.3f} [{self.low:.3f}, {self.high:.3f}]"]
         if self.ties:
             tied = "one other" if len(self.ties) == 1 else f"{len(self.ties)} others"
@@ -41,7 +42,7 @@ class Answer:
                 f"tied with {tied} ({', '.join(self.ties)}), the cheapest of the tied is {cheap} at "
                 f"{self.latency_ms:.0f} ms an image"
             )
-        parts.append(f"probability that no other model is better by {self.point * 100:g} points {self.certainty:.2f}")
+        parts.append(f"probability that no other model is better by {points} {self.certainty:.2f}")
         if self.more is not None:
             parts.append(f"about {spoken(self.more)} more would raise it to {self.wanted:.2f}")
         return "; ".join(parts)

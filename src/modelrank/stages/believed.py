@@ -59,6 +59,7 @@ def believed(
         scores=scores,
         scores_elsewhere=memory.scores,
         facts=pd.DataFrame.from_dict(words, orient="index") if words else None,
+        level=float(scores.linear_probe.mean()) if data.task == "classification" and "linear_probe" in scores else None,
     )
     sets = len({title.split(" by ")[0] for title in memory.accuracy})
     rests = f"{len(scores.columns)} scorers" if len(scores.columns) else "facts of the models"

@@ -45,7 +45,7 @@ def elsewhere(
     models' names. scored: tables of scores, matched by identity. Files that do not exist are passed over.
     Where the protocol in question has measured on at least three other data sets, only those are used: an order after
     full fine-tuning is another one than with a linear head. Nothing of the data set asked for is, whatever the table:
-    neither by its images nor by its name. Regression and classification do not tell of each other.
+    neither by its images nor by its name. Classification, regression and detection do not tell of each other.
     """
     same: dict[str, pd.Series] = {}
     others: dict[str, pd.Series] = {}
@@ -69,7 +69,7 @@ def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterato
         rows.model_id.isin(list(names))
         & (rows.data_id != asked.data_id)
         & (rows.dataset != asked.dataset)
-        & ((rows.metric == "r2") == (metric == "r2"))
+        & (rows.metric.map(_kind) == _kind(metric))
     ]
     for protocol_id, of_protocol in own.assign(label=own.model_id.map(names)).groupby("protocol_id", sort=False):
         for _, of_dataset in of_protocol.groupby("dataset", sort=False):
@@ -93,8 +93,13 @@ def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[t
         own = rows.loc[
             rows.model.isin(list(asked.models))
             & (rows.dataset != asked.dataset)
-            & ((rows.metric == "r2") == (metric == "r2"))
+            & (rows.metric.map(_kind) == _kind(metric))
         ]
         for (hub, protocol, dataset), group in own.groupby(["hub", "protocol", "dataset"], sort=False):
             if len(group) >= FEWEST:
                 yield f"{dataset} by {protocol} ({hub}, {path.name})", group.set_index("model").accuracy
+
+
+def _kind(metric: str) -> str:
+    """Of the task that the metric belongs to."""
+    return {"r2": "regression", "map": "detection", "map50": "detection"}.get(metric, "classification")
