@@ -124,11 +124,13 @@ def test_the_table_of_the_readme_is_that_of_the_rows():
     scores = pd.read_csv(ROOT / "experiments/results/default/scores.csv").query("scorer == 'disco'")
     measured = pd.read_csv(ROOT / "experiments/truth/measured.csv")
     measured = measured.query("dataset == 'cifar10' and protocol == 'finetune_offline'").set_index("model").accuracy
-    place = measured[scores.model].rank(ascending=False)
+    prediction = pd.read_csv(ROOT / "experiments/results/default/prediction.csv")
+    disco = scores.set_index("model").score
+    places = disco.rank(ascending=False), measured[prediction.model].rank(ascending=False)
     rows = [
-        f"| {number} | {row.model} | {row.score:.4f} | [{row.score_low:.3f}, {row.score_high:.3f}] "
-        f"| {measured[row.model]:.3f} | {place[row.model]:.0f} |"
-        for number, row in enumerate(scores.sort_values("score", ascending=False).itertuples(), 1)
+        f"| {number} | {row.model} | {row.expected:.2f} | [{row.low:.2f}, {row.high:.2f}] | {disco[row.model]:.4f} "
+        f"| {places[0][row.model]:.0f} | {measured[row.model]:.3f} | {places[1][row.model]:.0f} |"
+        for number, row in enumerate(prediction.itertuples(), 1)
     ]
     assert "\n".join(rows) in (ROOT / "README.md").read_text(), "\n".join(["the rows are", *rows])
 
