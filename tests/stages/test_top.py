@@ -51,10 +51,10 @@ def test_the_first_stay_and_the_others_have_rows_with_the_reason(tmp_path, image
     hub = score.score_hub(composed(tmp_path, "top=2"), MODELS, images)
     assert list(hub.main.scores) == ["a", "b"]
     assert [row for row in seen if row[1] == 800] == [("a", 800), ("b", 800)]
-    assert [row for row in seen if row[0] == "e"] == [("e", 100)]
+    assert [row for row in seen if row[0] == "e"] == [("e", 50)]
     dropped = hub.rows[hub.rows.status == "not_applicable"]
     assert sorted(zip(dropped.model, dropped.scorer, strict=True)) == [(m, s) for m in "cde" for s in ("disco", "ncc")]
-    assert dropped.reason.str.match(r"not among the first 2: on 0.125 of the images disco is at most 0\.\d+").all()
+    assert dropped.reason.str.match(r"not among the first 2: on 0.0625 of the images disco is at most 0\.\d+").all()
     whole = score.score_hub(composed(tmp_path), {name: MODELS[name] for name in "ab"}, images)
     assert {m: s.value for m, s in whole.main.scores.items()} == {m: s.value for m, s in hub.main.scores.items()}
 
