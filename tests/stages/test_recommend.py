@@ -106,3 +106,12 @@ def test_keep_best_leaves_the_measured_network(run):
 def test_keep_knows_one_word(run):
     with pytest.raises(SystemExit, match="give keep=best"):
         run("stage=finetune", "protocol=finetune_offline", "keep=all")
+
+
+def test_where_no_training_works_the_reasons_are_said_and_nothing_is_recommended(run, monkeypatch):
+    def broken(*args, **settings):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("modelrank.recommend.trainings.Trainings.advance", broken)
+    with pytest.raises(SystemExit, match=r"no training worked \(.*: no space left"):
+        run("stage=recommend", "budget=10min")

@@ -93,6 +93,9 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         if plain := load(where).facts["recipe"]:
             beside["recipe"] += f"\n\n# without this package, in that folder\n{plain}"
         log.info("fine-tuned, with all it needs: %s (modelrank.load)", where)
+    elif failed := {trial.model: trial.reason for trial in race.trials if trial.reason}:
+        _tell(cfg, tracker, race, probes, out, beside)
+        raise ModelRankError(f"no training worked ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     else:
         log.warning("the budget did not suffice to train any model; the pick is by what is known without")
     return _tell(cfg, tracker, race, probes, out, beside)
