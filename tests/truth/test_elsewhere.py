@@ -49,7 +49,7 @@ def test_nothing_of_the_target_is_remembered_by_its_images_or_by_its_name(tmp_pa
 
 
 def test_other_protocols_and_names_count_until_three_sets_are_by_the_same_one(tmp_path):
-    other = rows("probed", protocol_id="Q", protocol="probe")
+    other = rows("probed", protocol_id="Q", protocol="probe") + rows("one", protocol_id="Q", protocol="probe")
     path = named(tmp_path / "n.csv", ("h", "pets", "accuracy", {"a": 0.1, "b": 0.2, "c": 0.3, "x": 0.9}))
     add(tmp_path / "m.csv", rows("one") + rows("two") + other)
     found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path, tmp_path / "nothing.csv"])

@@ -44,8 +44,9 @@ def elsewhere(
     the models' identity. named: tables as `published.csv` (published, or imported by `truth=import`), matched by the
     models' names. scored: tables of scores, matched by identity. Files that do not exist are passed over.
     Where the protocol in question has measured on at least three other data sets, only those are used: an order after
-    full fine-tuning is another one than with a linear head. Nothing of the data set asked for is, whatever the table:
-    neither by its images nor by its name. Classification, regression and detection do not tell of each other.
+    full fine-tuning is another one than with a linear head; of images that it has measured only its own rows are.
+    Nothing of the data set asked for is, whatever the table: neither by its images nor by its name. Classification,
+    regression and detection do not tell of each other.
     """
     same: dict[str, pd.Series] = {}
     others: dict[str, pd.Series] = {}
@@ -53,6 +54,8 @@ def elsewhere(
     for protocol_id, data_id, title, column in _measured(asked, metric, measured):
         (same if protocol_id == asked.protocol_id else others)[title] = column
         images[title] = data_id
+    known = {images[title] for title in same}  # the same images by another protocol are no data set more
+    others = {title: column for title, column in others.items() if images[title] not in known}
     columns = same if len(same) >= ENOUGH else same | others | dict(_named(asked, metric, named))
     by_images = recalled(asked, scorers, scored)
     scores = {title: by_images[images[title]] for title in columns if images.get(title) in by_images}
