@@ -42,6 +42,7 @@ def alone(job: Callable[..., Any], threads: int, *arguments: Any, **environment:
 
 def _prepared(job: Callable[..., Any], threads: int, arguments: tuple) -> Any:
     torch.set_num_threads(threads)
+    multiprocessing.set_start_method("fork", force=True)  # else its loaders spawn their workers, at 5 s each
     warnings.simplefilter("ignore")
     return job(*arguments)
 
