@@ -9,9 +9,7 @@ machine hardly changes them. Writes extraction.csv and extraction.json, the mach
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +18,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from measuring import alone, cpu_in_turn, cpu_seconds, machine, row, save, status
+from measuring import alone, command, cpu_in_turn, cpu_seconds, row, status
 from photographs import photographs
 from torch import nn
 from torch.utils.data import DataLoader
@@ -148,16 +146,5 @@ def measure(quick: bool, threads: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    given = parser.parse_args()
-    facts, start = machine() | {"threads": given.threads}, time.perf_counter()
-    rows = measure(given.quick, given.threads)
-    save("extraction", given.out, facts | {"wall_seconds": round(time.perf_counter() - start)}, rows)
-
-
 if __name__ == "__main__":
-    main()
+    command("extraction", __doc__, measure)

@@ -8,7 +8,6 @@ Ratios of CPU seconds, both sides in turn within one run. Writes finetune.csv an
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from extraction import models
-from measuring import alone, cpu_timed, machine, row, save, status
+from measuring import alone, command, cpu_timed, row, status
 from photographs import photographs
 from torch.nn import functional
 
@@ -71,15 +70,5 @@ def measure(quick: bool, threads: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    given = parser.parse_args()
-    facts = machine() | {"threads": given.threads}
-    save("finetune", given.out, facts, measure(given.quick, given.threads))
-
-
 if __name__ == "__main__":
-    main()
+    command("finetune", __doc__, measure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -100,3 +101,15 @@ def save(name: str, out: Path, facts: dict[str, Any], rows: list[dict[str, Any]]
     out.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(out / f"{name}.csv", index=False)
     (out / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def command(name: str, title: str | None, measure: Callable[[bool, int], list[dict[str, Any]]]) -> None:
+    """The command line of a benchmark: `measure(quick, threads)` gives the rows, which are saved as `save` does."""
+    parser = argparse.ArgumentParser(description=title, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    given = parser.parse_args()
+    facts, start = machine() | {"threads": given.threads}, time.perf_counter()
+    rows = measure(given.quick, given.threads)
+    save(name, given.out, facts | {"wall_seconds": round(time.perf_counter() - start)}, rows)

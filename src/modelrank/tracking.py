@@ -7,6 +7,7 @@ Our rows on disk are the truth, a tracker is their mirror: one that cannot be re
 from __future__ import annotations
 
 import csv
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -140,7 +141,7 @@ class WandbTracker(Tracker):
         self.run.log({name: wandb.Html(str(path), inject=False)})
 
 
-class LightningTracker(Tracker):
+class LightningTracker(Tracker, ABC):
     """What every logger of Lightning can do: numbers, curves, what was chosen, and how the job ended.
 
     logger: makes one; extra: of this package, that brings what it needs.
@@ -172,9 +173,9 @@ class LightningTracker(Tracker):
         logger.experiment  # noqa: B018 - this begins the run, and fails where the package is missing
         return logger
 
+    @abstractmethod
     def text(self, name: str, text: str) -> None:
         """Record a text (YAML)."""
-        raise NotImplementedError
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -15,23 +15,17 @@ COUNT = 4000  # draws of all models together
 
 
 def predicted(posterior: Posterior, models: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """Columns model, expected, low, high (the central 80 % interval of its accuracy, cut at 1), chance_best.
+    """Columns model, expected, low, high (the central 80 % interval of its accuracy), chance_best; all cut at 1.
 
-    The best expected comes first.
-    Cost: COUNT draws of the N models together."""
+    The best expected comes first. Cost: COUNT draws of the N models together.
+    """
     low, high = posterior.interval(LEVEL)
     drawn = posterior.samples(COUNT, np.random.default_rng(seed))
     best = np.bincount(drawn.argmax(1), minlength=len(models)) / len(drawn)
-    table = pd.DataFrame(
-        {
-            "model": list(models),
-            "expected": posterior.mean,
-            "low": low,
-            "high": np.minimum(high, 1.0),
-            "chance_best": best,
-        }
-    )
-    return table.sort_values("expected", ascending=False, kind="stable", ignore_index=True)
+    accuracies = {"expected": posterior.mean, "low": low, "high": high}
+    table = pd.DataFrame({"model": list(models), **accuracies, "chance_best": best})
+    table = table.sort_values("expected", ascending=False, kind="stable", ignore_index=True)
+    return table.assign(expected=table.expected.clip(upper=1.0), high=table.high.clip(upper=1.0))
 
 
 def ties(posterior: Posterior, at: int, models: Sequence[str], *, seed: int = 0) -> list[str]:

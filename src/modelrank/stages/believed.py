@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -25,14 +26,11 @@ def believed(
 ) -> tuple[Belief, str]:
     """The belief and, in words, what it rests on. The scores are added to the user's table, for other data sets.
 
-    Scorers that look at no features (size, published accuracy, the order elsewhere) have no say: the first two are
-    facts that place models which memory lacks, the last is memory.
+    Scorers that look at no features (size, published accuracy, the order elsewhere) have no say: the largest first is a
+    trap, and the order elsewhere is memory.
     """
     scorers = {name: one for name, one in build.scorers(cfg).items() if "features" in facts_of(one).needs}
-    ids = {
-        name: {scorer: short({"scorer": one, "by": _seen(model, data)}) for scorer, one in scorers.items()}
-        for name, model in models.items()
-    }
+    ids = scorer_ids(scorers, models, data, asked, hub.relative)
     scores = pd.DataFrame(
         {name: {m: s.value for m, s in hub.rankings[name].scores.items()} for name in scorers if name in hub.rankings},
         index=list(models),
@@ -64,6 +62,25 @@ def believed(
     sets = len({title.split(" by ")[0] for title in memory.accuracy})
     rests = f"{len(scores.columns)} scorers" if len(scores.columns) else "facts of the models"
     return belief, f"{rests} and the accuracies on {sets or 'no'} other data set{'s' * (sets != 1)}"
+
+
+def scorer_ids(
+    scorers: Mapping[str, Any],
+    models: Mapping[str, PretrainedModel],
+    data: ImageData,
+    asked: Asked,
+    relative: Collection[str],
+) -> dict[str, dict[str, str]]:
+    """model -> scorer -> what its value is of: the settings, how the images were seen and, where the values of the
+    `relative` ones are scaled over the hub, the hub."""
+    hub = sorted(asked.models.values())
+    return {
+        name: {
+            scorer: short({"scorer": one, "by": _seen(model, data)} | ({"hub": hub} if scorer in relative else {}))
+            for scorer, one in scorers.items()
+        }
+        for name, model in models.items()
+    }
 
 
 def _seen(model: PretrainedModel, data: ImageData) -> dict[str, object]:

@@ -42,11 +42,13 @@ SHARES = (1 / 16, 1 / 8)
 @dataclass(frozen=True)
 class ScoredHub:
     """rows: scores.csv; rankings: by scorer, those that have a value for at least one model;
-    first_is_best: by scorer, the chance that the model ranked first is best by score, where that was looked at."""
+    first_is_best: by scorer, the chance that the model ranked first is best by score, where that was looked at;
+    relative: scorers whose values are scaled over the hub, so that in another hub they would be others."""
 
     rows: pd.DataFrame
     rankings: Mapping[str, Ranking]
     first_is_best: Mapping[str, float]
+    relative: frozenset[str] = frozenset()
 
     @property
     def main(self) -> Ranking | None:
@@ -117,7 +119,12 @@ def score_hub(
         if rows:
             keep(table)
         raise stopped
-    return ScoredHub(table, rankings, {name: s.first_is_best for name, s in stable.items()})
+    relative = frozenset(
+        name
+        for name, ranking in rankings.items()
+        if any(score.value != ranking.scores[model].value for model, score in _scores(outcomes[name]).items())
+    )
+    return ScoredHub(table, rankings, {name: s.first_is_best for name, s in stable.items()}, relative)
 
 
 def shortlist(

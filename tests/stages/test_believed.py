@@ -1,0 +1,31 @@
+"""By what remembered scores are found again."""
+
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+from modelrank.features.from_files import SavedFeatures
+from modelrank.scorers.disco import disco
+from modelrank.scorers.ncti import ncti
+from modelrank.stages.believed import scorer_ids
+from modelrank.truth.ledger import Asked
+
+SCORERS = {"disco": partial(disco), "ncti": partial(ncti)}
+
+
+def ids(models=("a", "b"), scorers=SCORERS, relative=frozenset({"ncti"}), scored=("train",)):
+    asked = Asked({name: name.upper() for name in models}, "digits", "D", "tiny", "P")
+    hub = {name: SavedFeatures(name, Path(name)) for name in models}
+    return scorer_ids(scorers, hub, SimpleNamespace(scored=scored), asked, relative)["a"]
+
+
+def test_a_value_that_is_scaled_over_the_hub_is_remembered_for_that_hub_only():
+    smaller, larger = ids(), ids(("a", "b", "c"))
+    assert smaller["disco"] == larger["disco"]
+    assert smaller["ncti"] != larger["ncti"]
+    assert ids(("b", "a"))["ncti"] == smaller["ncti"], "in whatever order"
+
+
+def test_other_settings_or_other_images_of_the_set_are_another_value():
+    assert ids(scorers=SCORERS | {"disco": partial(disco, groups=4)})["disco"] != ids()["disco"]
+    assert ids(scored=("train", "val"))["disco"] != ids()["disco"]
