@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import io
@@ -9,10 +10,13 @@ import json
 import struct
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
 from modelrank.packages import PackageFile
@@ -90,3 +94,43 @@ def image_folder(root: Path, counts: Mapping[str, int], seed: int = 0) -> Path:
         for i in range(count):
             (root / name / f"{i:03}.png").write_bytes(png(noise(12, 16, 3, seed=seed + 1000 * number + i)))
     return root
+
+
+CONF = Path(__file__).parents[2] / "conf/dataset"
+FOLDERS = {"cats": ["animals"], "signs": ["animals/signs"]}  # of `clip_art`
+
+
+def from_yaml(name, archive, **changes):
+    """The data set of the YAML with its package replaced by a made one and without its download."""
+    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / f"{name}.yaml")})
+    package = packed(archive)
+    config.dataset.copies = {"package": config.dataset.copies.package}
+    config.dataset.copies.package.package.update(file=package.file, sha256=package.sha256)
+    OmegaConf.update(config, "dataset", changes)
+    return instantiate(config.dataset)
+
+
+def elpv_wheel(path):
+    lines = io.StringIO()
+    table = csv.writer(lines, delimiter=" ")
+    with zipfile.ZipFile(path, "w") as wheel:
+        for i in range(40):
+            wheel.writestr(f"elpv_dataset/data/images/cell{i:04}.png", png(noise(30, 30, seed=i)))
+            table.writerow([f"images/cell{i:04}.png", *[""] * 5, [0.0, 1 / 3, 2 / 3, 1.0][i % 4], "mono"])
+        wheel.writestr("elpv_dataset/data/labels.csv", lines.getvalue().replace('""', ""))
+    return path
+
+
+def clip_art():
+    big = np.zeros((300, 600, 4), np.uint8)
+    return {
+        "png/animals/a.png": png(noise(20, 30, 3, seed=1)),
+        "png/animals/copy_of_a.png": png(noise(20, 30, 3, seed=1)),
+        "png/animals/big.png": png(big),
+        "png/animals/unwanted.png": png(noise(20, 30, 3, seed=5)),
+        "png/animals/in_both.png": png(noise(20, 30, 3, seed=6)),
+        "png/animals/signs/s.png": png(noise(20, 30, 3, seed=3)),
+        "png/animals/signs/in_both.png": png(noise(20, 30, 3, seed=6)),
+        "png/other/x.png": png(noise(20, 30, 3, seed=4)),
+        "png/animals/readme.txt": b"words",
+    }

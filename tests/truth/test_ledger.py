@@ -3,18 +3,15 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from safetensors.torch import save_file
 from tests.data.making import image_folder
 from tests.truth.conftest import small_network
 
-from modelrank import build
 from modelrank.data.folder import FolderCopy
 from modelrank.data.spec import DatasetSpec
 from modelrank.hub.checkpoint_files import snapshots
@@ -22,8 +19,6 @@ from modelrank.ranking.agreement import ceiling
 from modelrank.truth.ledger import Asked, add, data_id, measured, model_id, protocol_id, rows, take, truth_of, vouch
 from modelrank.types import ModelRankError, NotMeasured
 
-CONF = Path(__file__).parents[2] / "conf"
-SHIPPED = ["experiments/truth/measured.csv", "experiments/truth/quick.csv"]
 ASKED = Asked({"a": "A", "b": "B", "c": "C"}, "digits", "D", "tiny", "P")
 
 
@@ -279,47 +274,6 @@ def test_many_rows_of_a_cell_are_replaced_together_and_keep_their_order(tmp_path
     assert len(boxes) == 12
     assert boxes[4] == [9, 8]
     assert all(boxes[seed] == [3, 1, 2] for seed in range(12) if seed != 4)
-
-
-# --- what is shipped ---
-
-
-def test_shipped_rows_are_of_the_models_of_conf():
-    shipped = rows(SHIPPED)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        known = {
-            name: model_id(model)
-            for hub in ("offline", "self_supervised_offline", "checkpoints_offline")
-            for name, model in build.models(compose("config", [f"hub={hub}"])).items()
-        }
-    assert (shipped.model.map(known) == shipped.model_id).all()
-    assert (shipped[["model_id", "data_id", "protocol_id"]].map(len) == 12).all(axis=None)
-    assert shipped.commit.ne("").all()
-    names = shipped.groupby("data_id").dataset.nunique()
-    assert names.eq(1).all()
-
-
-@pytest.mark.parametrize("protocol", sorted(rows(SHIPPED).protocol.unique()))
-def test_shipped_rows_are_by_the_protocols_of_conf(protocol):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        identity = protocol_id(build.protocol(compose("config", [f"protocol={protocol}"])))
-    assert identity in set(rows(SHIPPED).query("protocol == @protocol").protocol_id)
-
-
-@pytest.mark.registry
-def test_shipped_rows_of_the_default_run_are_found(registry_cache):
-    """Of these weights, these images and this protocol as conf/ makes them today: no name decides it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [f"paths.cache={registry_cache}", "paths.run=none"])
-    models, data = build.models(cfg).values(), build.dataset(cfg).load(registry_cache)
-    for protocol in ("finetune_offline", "linear_probe_offline"):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            asked = Asked.of(models, data, build.protocol(compose("config", [f"protocol={protocol}"])))
-        found = measured(asked, paths=SHIPPED)
-        own = rows(SHIPPED).query("protocol == @protocol and dataset == 'cifar10'")
-        assert set(found.accuracy) == set(own.model)
-        assert len(own) >= 5
-        assert found.unmatched == ""
 
 
 def test_an_emptied_table_is_said_and_filled_again(tmp_path, caplog):
