@@ -6,6 +6,7 @@ is closed; Lightning makes a SystemExit of it. A second one ends the process at 
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.process, self.number, self.came = os.getpid(), 0, 0.0
+        self.ending = False  # Python has begun to end, or is about to: nothing is left to be stopped
         hook = sys.unraisablehook
         self.otherwise = getattr(hook.__self__, "otherwise", hook) if isinstance(hook, MethodType) else hook
 
@@ -48,8 +50,14 @@ class _Stop:
         if not (self.number and issubclass(what.exc_type, KeyboardInterrupt)):
             self.otherwise(what)
             return
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        if not self.ending:
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    def still(self) -> None:
+        """An alarm that comes when Python has begun to end would end the process by itself, with its own exit code."""
+        self.ending = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 _stop = _Stop()
@@ -62,6 +70,7 @@ def heed() -> None:
         return
     _stop = _Stop()
     sys.unraisablehook = _stop.ignored
+    atexit.register(_stop.still)
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) == default or isinstance(signal.getsignal(number), _Stop):
             signal.signal(number, _stop)
@@ -69,4 +78,5 @@ def heed() -> None:
 
 def leave() -> NoReturn:
     """Exit as shells say it of a stopped command: 130 after Ctrl-C, 143 after SIGTERM."""
+    _stop.still()
     raise SystemExit(128 + (_stop.number or signal.SIGINT))
