@@ -7,8 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
-from tests.data.making import image_folder, noise, png
-from tests.data.test_package import CONF
+from tests.data.making import CONF, image_folder, noise, png
 
 from modelrank.types import MissingAsset, ModelRankError
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from tests.data.making import noise
-from tests.data.test_package import CONF
+from tests.data.making import CONF, noise
 from torch.utils.data import RandomSampler
 from torchvision.transforms import v2
 

@@ -7,8 +7,7 @@ import pytest
 import torchvision.datasets
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from tests.data.making import mnist_members, noise
-from tests.data.test_package import CONF
+from tests.data.making import CONF, mnist_members, noise
 
 from modelrank.types import MissingAsset, ModelRankError
 
