@@ -105,3 +105,25 @@ except KeyboardInterrupt:
     run.communicate(timeout=30)
     assert run.returncode == 143
     assert [path.name for path in (tmp_path / "packages").iterdir()] == [".tiny-1.0.tar.gz.lock"]
+
+
+def test_an_error_after_a_stop_is_the_stop_and_before_it_is_none_of_its_business():
+    said = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True).stdout.split()
+    assert said == ["before", "stopped", "stopped"]
+
+
+AGAIN = """
+import os, signal
+from modelrank import stopping
+stopping.heed()
+stopping.again()
+print("before")
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("stopped")
+try:
+    stopping.again()
+except KeyboardInterrupt:
+    print("stopped")
+"""

@@ -34,6 +34,9 @@ def main(cfg: DictConfig) -> None:
         log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
         stopping.leave()  # it ends a sweep too
     except Exception as error:
+        if stopping.asked():
+            log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
+            stopping.leave()
         if sweeping or not isinstance(error, ModelRankError) or log.isEnabledFor(logging.DEBUG):
             log.exception("the job failed")  # Hydra leaves no traceback in a job's own log
             raise

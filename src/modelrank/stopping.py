@@ -51,7 +51,6 @@ class _Stop:
             self.otherwise(what)
             return
         if not self.ending:
-            signal.signal(signal.SIGALRM, signal.default_int_handler)
             signal.setitimer(signal.ITIMER_REAL, 0.01)
 
     def still(self) -> None:
@@ -70,10 +69,25 @@ def heed() -> None:
         return
     _stop = _Stop()
     sys.unraisablehook = _stop.ignored
+    signal.signal(signal.SIGALRM, signal.default_int_handler)  # now: Lightning puts back what was there before it ran
     atexit.register(_stop.still)
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) == default or isinstance(signal.getsignal(number), _Stop):
             signal.signal(number, _stop)
+
+
+def again() -> None:
+    """Where an error is about to be taken for the fault of one model: KeyboardInterrupt where a stop was asked for.
+
+    A worker that was ended, or a library that passes the interrupt on as another error, is then what is behind it.
+    """
+    if asked():
+        raise KeyboardInterrupt
+
+
+def asked() -> bool:
+    """Whether a signal to stop has come."""
+    return bool(_stop.number)
 
 
 def leave() -> NoReturn:

@@ -13,6 +13,7 @@ from statistics import median
 
 import numpy as np
 
+from modelrank import stopping
 from modelrank.memory.belief import Belief, Posterior, Result, chance_nothing_better
 from modelrank.recommend.contestant import Found, Rules, best
 from modelrank.recommend.diary import Diary, Trial
@@ -201,4 +202,5 @@ def advance_or_reason(advance: Advance, model: str, rung: int, before: Found | N
     try:
         return advance(model, rung, before), ""
     except Exception as error:  # weights that cannot be had, memory that does not do, ...
+        stopping.again()
         return {}, str(error) or type(error).__name__

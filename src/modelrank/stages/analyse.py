@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from modelrank import build
+from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.features.change import change, groups_of, resampled, spectrum
 from modelrank.hub.model import PretrainedModel
@@ -64,6 +64,7 @@ def analyse(
             facts |= {"protocol_id": protocol_id(protocol), **point}
             rows += [facts | row for row in compared(before, after, components=components, groups=groups)]
         except Exception as error:  # one bad model must not stop the others
+            stopping.again()
             log.error("%s: not analysed: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
             rows.append(facts | {"status": "failed", "reason": str(error)})
     table = finish(cfg, tracker, "analysis", pd.DataFrame(rows))

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from modelrank import build
+from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.data.target import Target
 from modelrank.features.extract import extract as extract_features
@@ -65,6 +65,7 @@ def feature_sets(
                 beside = features_of(cfg, model, general)
                 features = replace(features, general=beside.features, key=key([features.key, beside.key]))
         except Exception as error:  # one bad model must not stop the others; it gets a row with the reason
+            stopping.again()
             log.error("%s: no features: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
             features = error
         yield model, features
@@ -78,6 +79,7 @@ def _saved(models: Mapping[str, Any], data: Any) -> Iterator[tuple[Any, FeatureS
         try:
             features = model.features(data)
         except Exception as error:  # one bad file must not stop the others
+            stopping.again()
             log.warning("%s: no features (%s)", model.name, error)
             features = error
         yield model, features

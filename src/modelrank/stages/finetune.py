@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from modelrank import build
+from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.recommend.winner import save
@@ -54,6 +54,7 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
                 )
                 continue
             except Exception as error:  # one bad model must not stop the others
+                stopping.again()
                 log.error("%s: not measured: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
                 rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
                 continue

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from modelrank import build
+from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key, short
@@ -155,6 +155,7 @@ def _probed(
                 )
             )
         except Exception as error:  # one bad model must not stop the others
+            stopping.again()
             log.warning("%s: %s", name, error)
             out[name] = str(error)
             continue

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from modelrank import build
+from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.progress import Progress
@@ -243,6 +243,7 @@ def _outcome(scorer: Callable[[FeatureSet], Score], features: FeatureSet) -> Sco
     except ScorerNotApplicable as reason:
         return reason
     except Exception as error:  # one bad scorer must not stop the others
+        stopping.again()
         log.warning("%s", error, exc_info=not isinstance(error, ValueError))
         return error
 

@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 
+from modelrank import stopping
 from modelrank.data.module import ImageDataModule, seed_of_step
 from modelrank.packages import writable
 from modelrank.ranks import wait_for_all
@@ -128,6 +129,7 @@ class Arm:
         try:
             yield
         except Exception as error:
+            stopping.again()
             if not out_of_memory(error):
                 raise
             raise ModelRankError(
