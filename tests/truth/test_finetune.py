@@ -15,6 +15,7 @@ from modelrank.data.images import ImageSplit, in_memory
 from modelrank.data.module import ImageDataModule
 from modelrank.hub.model import has_depthwise
 from modelrank.truth import finetune
+from modelrank.truth.frozen import LinearProbe
 from modelrank.truth.grid import Racing
 from modelrank.truth.ledger import Asked, data_id, measured, model_id, protocol_id
 from modelrank.truth.measure import cell_folder, measure, record
@@ -247,6 +248,40 @@ def test_the_cell_depends_on_all_that_decides_the_number(tmp_path, digits, model
     assert len(keys | {key(model=other_model)}) == 5
     assert protocol_id(other_protocol) != protocol_id(protocol)
     assert key(protocol=replace(protocol, workers=2, checkpoint_every=7)) == key()
+
+
+def test_a_probed_head_starts_where_the_linear_probe_ends(tmp_path, digits, model, trainer, protocol):
+    probe = LinearProbe("probe", strengths=[0.1, 1.0], image_size=None, batch_size=64, workers=0, refit=False)
+    probed = replace(protocol, probe=probe)
+    make = probed.arms(model, digits, trainer=trainer, folder=tmp_path / "arms", cache=tmp_path, seed=0)
+
+    def untrained(make):
+        arm = make({"lr": 0.01, "wd": 0.0})
+        arm.advance(0)
+        return arm.test(0)["value"]
+
+    frozen = measure(model, digits, probe, trainer=trainer, cache=tmp_path)
+    assert untrained(make) == pytest.approx(frozen["accuracy"])
+    random = protocol.arms(model, digits, trainer=trainer, folder=tmp_path / "random", cache=tmp_path, seed=0)
+    assert untrained(random) < frozen["accuracy"] - 0.3
+    others = [replace(probe, strengths=[1.0]), replace(probe, name="other", workers=2)]
+    ids = [protocol_id(replace(protocol, probe=one)) for one in (None, probe, *others)]
+    assert len(set(ids)) == 3
+    assert ids[1] == ids[3]
+
+
+def test_a_probed_head_goes_on_from_its_checkpoint(tmp_path, digits, model, trainer, protocol):
+    probe = LinearProbe("probe", strengths=[1.0], image_size=None, batch_size=64, workers=0)
+    probed = replace(protocol, probe=probe, steps=8)
+
+    def arm(folder):
+        made = probed.arms(model, digits, trainer=trainer, folder=tmp_path / folder, cache=tmp_path, seed=0)
+        return made({"lr": 0.01, "wd": 0.0})
+
+    arm("stopped").advance(4)
+    arm("stopped").advance(8)
+    arm("whole").advance(8)
+    assert arm("stopped").test(8)["value"] == arm("whole").test(8)["value"]
 
 
 def test_the_head_has_its_own_learning_rate(digits, model, protocol, tmp_path):

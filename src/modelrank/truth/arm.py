@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from modelrank import stopping
@@ -37,6 +38,7 @@ SETTINGS = SILENT | {"use_distributed_sampler": False}  # the loaders give each 
 @dataclass(frozen=True)
 class Arm:
     """prepare: makes the network before its first step, and its images; called anew for each stretch of training.
+    head: weights of the new head before the first step, see `TransferTask.start`; None leaves those of `prepare`.
     folder: keeps `stepN.json`, what was found after N steps, and `last.ckpt`, network and optimiser to go on from.
     curve:  steps after which the val split is measured (the last step of a stretch always is); empty where val is
             trained on.
@@ -46,6 +48,7 @@ class Arm:
     title: str
     folder: Path
     prepare: Callable[[], tuple[TransferTask, ImageDataModule]]
+    head: Callable[[], Tensor | None]
     trainer: MakeTrainer
     precision: str
     curve: Collection[int]
@@ -67,9 +70,7 @@ class Arm:
 
     def network(self) -> TransferTask:
         """The task with its network as it was left by the last stretch."""
-        task, _ = self.prepare()
-        task.restore(self._kept())
-        return task
+        return self._prepared()[0]
 
     @property
     def kept(self) -> bool:
@@ -88,13 +89,19 @@ class Arm:
     def _checkpoint(self) -> Path:
         return self.folder / "last.ckpt"
 
-    def _kept(self) -> dict[str, Any] | None:
-        return torch.load(self._checkpoint, weights_only=True) if self.kept else None
+    def _prepared(self) -> tuple[TransferTask, ImageDataModule]:
+        """Where the last stretch ended, or before the first step."""
+        weights = None if self.kept else self.head()  # first, since `prepare` seeds the generator
+        task, module = self.prepare()
+        if self.kept:
+            task.restore(torch.load(self._checkpoint, weights_only=True))
+        elif weights is not None:
+            task.start(weights)
+        return task, module
 
     def _stretch(self, until: int) -> dict[str, Any]:
         with isolate_rng(), quiet():
-            task, module = self.prepare()
-            task.restore(self._kept())
+            task, module = self._prepared()
             module.steps = range(task.done, until)
             watch = _Watch(module, {*self.curve, until} if "val" not in module.train_splits else (), self)
             fitting: pl.Trainer = self.trainer(
@@ -151,8 +158,7 @@ class Arm:
 
     def _test(self) -> dict[str, Any]:
         with isolate_rng(), quiet():
-            task, module = self.prepare()
-            task.restore(self._kept())
+            task, module = self._prepared()
             watch = _Watch(module, (), self)
             measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
             watch.begin()

@@ -69,12 +69,18 @@ class TransferTask(pl.LightningModule, ABC):
         network, moments = self.network.state_dict(), optimizer.state_dict()["state"]
         return {"network": network, "moments": moments, "step": step, "seconds": seconds, "curve": self.curve}
 
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on where `state` was taken; None: from the beginning."""
-        if state is not None:
-            self.network.load_state_dict(state["network"])
-            self.done, self.trained_before, self.curve = state["step"], state["seconds"], state["curve"]
-            self.moments = state["moments"]
+    def start(self, weights: Tensor) -> None:
+        """Begin with this head: (D + 1) x outputs, the last row the intercept."""
+        weight, bias = self.head_parameters()
+        with torch.no_grad():
+            weight.copy_(weights[:-1].T)
+            bias.copy_(weights[-1])
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.network.load_state_dict(state["network"])
+        self.done, self.trained_before, self.curve = state["step"], state["seconds"], state["curve"]
+        self.moments = state["moments"]
 
     def after_test(self, data: ImageData, folder: Path) -> None:
         """Keep what else is worth it in the folder of the measurement."""
