@@ -165,11 +165,11 @@ def test_the_answer_says_who_is_tied_and_what_more_would_bring(tmp_path):
     race = world.race()
     race.run(world.advance, Diary(tmp_path, world.clock), 0.6 * race.everything(), sure=1.0)
     probes = {name: Probe(10, latency, 1.0, 0.1) for name, latency in (("a", 12.0), ("b", 5.0), ("c", 1.0))}
-    found = answer(race, probes, wanted=0.95)
+    found = answer(race, probes, metric="accuracy", wanted=0.95)
     assert found.pick in ("a", "b")
     assert 0 <= found.low <= found.expected <= found.high <= 1
     assert found.pick in found.sentence()
-    rows = table(race, probes)
+    rows = table(race, probes, metric="accuracy")
     assert rows.model[0] == found.pick
     assert rows.chance_best.sum() == pytest.approx(1)
     assert list(rows.model[1:]) == list(rows[1:].sort_values("expected", ascending=False).model)

@@ -14,8 +14,9 @@ TIED = 0.1  # chance of being at least as good as the pick
 COUNT = 4000  # draws of all models together
 
 
-def predicted(posterior: Posterior, models: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """Columns model, expected, low, high (the central 80 % interval of its accuracy), chance_best; all cut at 1.
+def predicted(posterior: Posterior, models: Sequence[str], *, metric: str, seed: int = 0) -> pd.DataFrame:
+    """Columns model, expected, low, high (the central 80 % interval of its accuracy), chance_best; all cut where the
+    metric ends: at 1, and but for R^2 at 0.
 
     The best expected comes first. Cost: COUNT draws of the N models together.
     """
@@ -25,7 +26,7 @@ def predicted(posterior: Posterior, models: Sequence[str], *, seed: int = 0) -> 
     accuracies = {"expected": posterior.mean, "low": low, "high": high}
     table = pd.DataFrame({"model": list(models), **accuracies, "chance_best": best})
     table = table.sort_values("expected", ascending=False, kind="stable", ignore_index=True)
-    return table.assign(expected=table.expected.clip(upper=1.0), high=table.high.clip(upper=1.0))
+    return table.assign(**table[list(accuracies)].clip(-np.inf if metric == "r2" else 0.0, 1.0))
 
 
 def ties(posterior: Posterior, at: int, models: Sequence[str], *, seed: int = 0) -> list[str]:

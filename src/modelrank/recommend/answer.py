@@ -48,10 +48,10 @@ class Answer:
         return "; ".join(parts)
 
 
-def answer(race: Race, probes: Mapping[str, Probe], *, wanted: float) -> Answer:
+def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: float) -> Answer:
     """Of what the race believes now. Cost: some thousand draws of all models together."""
     posterior, pick = race.predicted(), race.pick()
-    own = predicted(posterior, race.models, seed=race.seed).set_index("model").loc[pick]
+    own = predicted(posterior, race.models, metric=metric, seed=race.seed).set_index("model").loc[pick]
     tied = ties(posterior, list(race.models).index(pick), race.models, seed=race.seed)
     cheapest = min([pick, *tied], key=lambda name: probes[name].latency_ms)
     return Answer(
@@ -69,11 +69,11 @@ def answer(race: Race, probes: Mapping[str, Probe], *, wanted: float) -> Answer:
     )
 
 
-def table(race: Race, probes: Mapping[str, Probe]) -> pd.DataFrame:
+def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFrame:
     """One row a model, the most promising first: model, expected, low, high, val, steps, lr, chance_best, seconds,
     latency_ms, parameters, memory_gb, reason."""
     rows = []
-    for own in predicted(race.predicted(), race.models, seed=race.seed).to_dict("records"):
+    for own in predicted(race.predicted(), race.models, metric=metric, seed=race.seed).to_dict("records"):
         name = str(own["model"])
         last = race.last(name)
         rows.append(

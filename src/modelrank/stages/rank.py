@@ -92,7 +92,7 @@ def _prediction(
         return None, {}
     belief, rests = believed(cfg, models, images, asked, hub)
     posterior, names = belief.given(), list(models)
-    prediction = predicted(posterior, names, seed=cfg.seed)
+    prediction = predicted(posterior, names, metric=images.metric, seed=cfg.seed)
     first = names.index(prediction.model[0])
     return prediction, {
         "ties": ties(posterior, first, names, seed=cfg.seed),

@@ -189,8 +189,8 @@ def _tell(
     beside: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Write and print what the race says now."""
-    found: Answer = answer(race, probes, wanted=cfg.sure)
-    rows = table(race, probes)
+    found: Answer = answer(race, probes, metric=cfg.dataset.metric, wanted=cfg.sure)
+    rows = table(race, probes, metric=cfg.dataset.metric)
     left_out = pd.DataFrame([{"model": name, "reason": f"left out: {reason}"} for name, reason in out.items()])
     rows = pd.concat([rows, left_out], ignore_index=True) if out else rows
     rows = pd.DataFrame([run_facts(cfg)] * len(rows)).join(rows)

@@ -1,0 +1,19 @@
+import numpy as np
+import pytest
+
+from modelrank.memory.belief import Belief
+from modelrank.memory.prediction import predicted
+
+WIDE = Belief(np.array([-2.0, 0.0, 2.0]), np.zeros((3, 1)), np.ones(3), 0.5, 0.3, np.log(0.4), 0.5)
+
+
+@pytest.mark.parametrize(("metric", "lowest"), [("accuracy", 0.0), ("map50", 0.0), ("r2", -np.inf)])
+def test_intervals_end_where_the_metric_does(metric, lowest):
+    found = predicted(WIDE.given(), ["a", "b", "c"], metric=metric)
+    numbers = found[["expected", "low", "high"]]
+    assert numbers.ge(lowest).all(axis=None)
+    assert numbers.le(1.0).all(axis=None)
+    assert (numbers.low.min() < 0) == (metric == "r2")
+    assert (found.low <= found.expected).all()
+    assert (found.expected <= found.high).all()
+    assert list(found.model) == ["c", "b", "a"]
