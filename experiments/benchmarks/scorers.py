@@ -1,12 +1,13 @@
 """What the scorers cost: seconds as ratios to a stated yardstick measured or cited, and memory beyond the features.
 
     python experiments/benchmarks/scorers.py              # everything in memory, under 6 minutes on 2 quiet cores
+    python experiments/benchmarks/scorers.py --disco      # DISCO against its products and in memory alone, 1 minute
     python experiments/benchmarks/scorers.py --stream     # the streaming part alone, 100 000 rows (--rows N)
     python experiments/benchmarks/scorers.py --stream --full     # 1 000 000 x 2048 float16: 4 GB in --folder
     python experiments/benchmarks/scorers.py --quick      # a smoke run of all parts; its numbers mean nothing
 
-Writes scorers.csv (or streaming.csv) and the same name with .json, the machine, into --out. Each measurement is a
-process of its own, so that its peak memory is its own. Numbers count only on a machine that does nothing else.
+Writes disco.csv and scorers.csv (or streaming.csv) and the same name with .json, the machine, into --out. Each
+measurement is a process of its own, so that its peak memory is its own. Seconds count only on a quiet machine.
 """
 
 from __future__ import annotations
@@ -84,25 +85,34 @@ def beyond_features(n: int, d: int, classes: int) -> int:
     return status("VmHWM") - start
 
 
-def disco_against_products(n: int, d: int, classes: int) -> tuple[float, float]:
-    """Median seconds of `modelrank.score("disco", ...)` and of the four products N x D x 138 of a randomised PCA."""
+def disco_against_products(n: int, d: int, classes: int) -> list[float]:
+    """Median seconds of `modelrank.score("disco", ...)`, of the four products N x D x 138 of a randomised PCA, and of
+    the floor: these and what else no DISCO can leave out, one eigendecomposition 138 x 138 of D x 138 numbers in
+    float64, the turning of N x 138 numbers, and the softmax of N x classes logits in each of eight groups."""
     data = problem(n, d, classes)
-    thin, tall = torch.randn(d, 138), torch.randn(n, 138)
+    thin, tall, turn = torch.randn(d, 138), torch.randn(n, 138), torch.randn(138, 128)
+    groups, means = torch.randn(8, n, 16), torch.randn(8, 16, classes)
 
     def products() -> None:
         for _ in range(2):
             data.features @ thin
             data.features.T @ tall
 
-    return in_turn(lambda: modelrank.score("disco", data.features, data.targets), products)
+    def floor() -> None:
+        products()
+        exact = thin.double()
+        torch.linalg.eigh(exact.T @ exact)
+        tall @ turn
+        for rows in torch.arange(n).split(max(1, (1 << 18) // (8 * classes))):
+            torch.log_softmax(groups[:, rows] @ means, 2)
+
+    return in_turn(lambda: modelrank.score("disco", data.features, data.targets), products, floor)
 
 
-def in_turn(ours: Callable[[], Any], yardstick: Callable[[], Any], repeats: int = 7) -> tuple[float, float]:
-    """Median seconds of both, side by side, so that both see the same machine."""
-    ours()
-    yardstick()
-    pairs = [(timed(ours), timed(yardstick)) for _ in range(repeats)]
-    return median(a for a, _ in pairs), median(b for _, b in pairs)
+def in_turn(*functions: Callable[[], Any], repeats: int = 7) -> list[float]:
+    """Median seconds of each, side by side, so that all see the same machine; the first of each is not counted."""
+    rounds = [[timed(function) for function in functions] for _ in range(repeats + 1)]
+    return [median(seconds) for seconds in zip(*rounds[1:], strict=True)]
 
 
 def plain_hscore(x: np.ndarray, y: np.ndarray) -> float:
@@ -126,8 +136,8 @@ def against_formula(name: str, n: int, d: int, classes: int) -> tuple[float, flo
     data, plain = problem(n, d, classes), {"hscore": plain_hscore, "transrate": plain_transrate}[name]
     x, y = data.features.double().numpy(), data.targets.numpy()
     ours = modelrank.score(name, x, y).value
-    seconds = in_turn(lambda: modelrank.score(name, x, y), lambda: plain(x, y), repeats=3)
-    return *seconds, abs(ours / plain(x, y) - 1)
+    own, yardstick = in_turn(lambda: modelrank.score(name, x, y), lambda: plain(x, y), repeats=3)
+    return own, yardstick, abs(ours / plain(x, y) - 1)
 
 
 def disco_alone(n: int, d: int, classes: int) -> float:
@@ -212,29 +222,36 @@ def in_memory(names: Sequence[str], path: str, labels: np.ndarray) -> list[float
     return [modelrank.score(name, np.load(path), labels).value for name in names]
 
 
-def measure_in_memory(quick: bool) -> list[dict[str, Any]]:
-    small, shape, large = (600, 64, 5), (10_000, 2048, 100), (50_000, 2048, 397)
-    rows = []
-    n, d, classes = small if quick else shape
-    for size in ((n, d, classes), small if quick else (1_000, 1280, 100)):
-        own, yardstick = alone(disco_against_products, 2, *size)
-        label = "disco N={} D={} C={}, 2 threads".format(*size)
-        rows.append(row(label, own / yardstick, 1.5, "x four products", seconds=own, yardstick=yardstick))
+SMALL = (600, 64, 5)  # sizes of a quick run
+
+
+def measure_disco(quick: bool) -> list[dict[str, Any]]:
+    rows, large = [], SMALL if quick else (10_000, 2048, 100)
+    for n, d, classes in (large, SMALL if quick else (1_000, 1280, 100)):
+        for threads in (2, 1):
+            own, products, floor = alone(disco_against_products, threads, n, d, classes)
+            label, bar = f"disco N={n} D={d} C={classes}, threads: {threads}", 1.5 if threads == 2 else None
+            rows.append(row(label, own / products, bar, "x four products", seconds=own, yardstick=products))
+            rows.append(row(label, own / floor, None, "x these, eigh, softmax", seconds=own, yardstick=floor))
+    beyond = alone(beyond_features, 2, *large, **MAPPED)
+    label = "disco N={} D={} C={}, 2 threads: memory beyond the features".format(*large)
+    rows.append(row(label, beyond / (large[0] * 4), 200, "x N float32", bytes=beyond))
+    n, d, classes = SMALL if quick else (50_000, 2048, 397)
+    seconds = alone(disco_alone, 2, n, d, classes)
     beyond = alone(beyond_features, 2, n, d, classes, **MAPPED)
-    label = f"disco N={n} D={d} C={classes}, 2 threads: memory beyond the features"
-    rows.append(row(label, beyond / (n * 4), 200, "x N float32", bytes=beyond))
-    n, d, classes = small if quick else (10_000, 1024, 100)
+    rows.append(row(f"disco N={n} D={d} C={classes}, 2 threads", seconds, 6.0, "s", seconds=seconds))
+    rows.append(row(f"disco N={n} D={d} C={classes}: memory", beyond / 1e9, 1.0, "GB beyond features", bytes=beyond))
+    return rows
+
+
+def measure_in_memory(quick: bool) -> list[dict[str, Any]]:
+    rows = []
+    n, d, classes = SMALL if quick else (10_000, 1024, 100)
     for name in ("hscore", "transrate"):
         own, yardstick, apart = alone(against_formula, 1, name, n, d, classes)
         label = f"{name} N={n} D={d} C={classes}, 1 thread, float64"
         facts = {"seconds": own, "yardstick": yardstick, "difference": apart}
         rows.append(row(label, own / yardstick, 1.0, "x its formula in numpy", **facts))
-    n, d, classes = small if quick else large
-    seconds = alone(disco_alone, 2, n, d, classes)
-    beyond = alone(beyond_features, 2, n, d, classes, **MAPPED)
-    rows.append(row(f"disco N={n} D={d} C={classes}, 2 threads", seconds, 6.0, "s", seconds=seconds))
-    rows.append(row(f"disco N={n} D={d} C={classes}: memory", beyond / 1e9, 1.0, "GB beyond features", bytes=beyond))
-    n, d, classes = small if quick else (10_000, 1024, 100)
     singles = alone(one_by_one, 1, n, d, classes)
     for name, seconds in singles.items():
         label, reference = f"{name} N={n} D={d} C={classes}, 1 thread", REFERENCE.get(name)
@@ -279,6 +296,7 @@ def measure_streaming(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, both parts")
+    parser.add_argument("--disco", action="store_true", help="of the part in memory DISCO alone")
     parser.add_argument("--stream", action="store_true", help="the streaming part instead of the one in memory")
     parser.add_argument("--full", action="store_true", help="streaming: 1 000 000 rows, not compared with in memory")
     parser.add_argument("--rows", type=int, default=100_000, help="streaming: rows of 2048 columns")
@@ -287,7 +305,9 @@ def main() -> None:
     given = parser.parse_args()
     facts, results = machine(), {}
     if given.quick or not given.stream:
-        results["scorers"] = measure_in_memory(given.quick)
+        results["disco"] = measure_disco(given.quick)
+        if not given.disco:
+            results["scorers"] = measure_in_memory(given.quick)
     if given.quick:
         results["streaming"] = measure_streaming(3000, 64, 10, given.folder, compare=True, groups=[("disco", "ncc")])
     elif given.stream:

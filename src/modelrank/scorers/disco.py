@@ -203,19 +203,29 @@ def _group_posteriors(
     z: Float[Tensor, "N k"], columns: list[slice], scale: float, labels: Tensor, covariance: Covariance
 ) -> list[float]:
     """Mean posterior of the true class for each group."""
-    n, size, classes = len(z), columns[0].stop, int(labels.max()) + 1
-    small = n * classes * len(columns) <= CHUNK_ELEMENTS
-    if not (small and covariance == "identity" and size * len(columns) == z.shape[1]):
+    size, classes = columns[0].stop, int(labels.max()) + 1
+    if covariance != "identity" or size * len(columns) != z.shape[1]:
         return [float(true_posterior(z[:, g] * scale, labels, covariance).mean()) for g in columns]
-    # Few samples: calls, not numbers, take the time, so that all groups go through one batched product.
-    z = z * scale
+    # All groups go through one batched product: with few samples calls, not numbers, take the time.
+    counts, means = _class_means(z, labels)
+    grouped_means = means.mul_(scale).unflatten(1, (-1, size)).transpose(0, 1)  # G x C x s
+    bias = (counts / len(z)).log() - grouped_means.square().sum(2) / 2
+    bias, centres = bias.to(z.dtype)[:, None], (grouped_means.mT * scale).to(z.dtype)
+    total = torch.zeros(len(columns), dtype=torch.float64, device=z.device)
+    for part, rows in chunks(z, elements=CHUNK_ELEMENTS // 2 * size // classes):
+        logits = torch.baddbmm(bias, rows.unflatten(1, (-1, size)).transpose(0, 1), centres)  # G x n x C
+        own = own_posterior(logits.flatten(0, 1), labels[part].repeat(len(columns)))
+        total += own.unflatten(0, (len(columns), -1)).sum(1, dtype=torch.float64)
+    return (total / len(z)).tolist()
+
+
+def _class_means(z: Float[Tensor, "N s"], labels: Int64[Tensor, " N"]) -> tuple[Float[Tensor, " C"], Tensor]:
+    """Samples and means C x s of each class, float64."""
     counts = torch.bincount(labels).double()
-    means = (class_sums(z.double(), labels, classes) / counts[:, None]).unflatten(1, (-1, size))  # C x G x s
-    bias = ((counts / n).log()[:, None] - means.square().sum(2) / 2).to(z.dtype)  # C x G
-    grouped = z.unflatten(1, (-1, size)).transpose(0, 1)  # G x N x s
-    logits = torch.baddbmm(bias.T[:, None], grouped, means.permute(1, 2, 0).to(z.dtype))
-    own = logits.gather(2, labels.expand(len(columns), n)[:, :, None]).squeeze(2)
-    return (own - logits.logsumexp(2)).exp().mean(1).tolist()
+    sums = z.new_zeros(len(counts), z.shape[1], dtype=torch.float64)
+    for part, rows in chunks(z, torch.float64, CHUNK_ELEMENTS // 4):
+        sums += class_sums(rows, labels[part], len(counts))
+    return counts, sums / counts[:, None]
 
 
 def true_posterior(
@@ -223,11 +233,7 @@ def true_posterior(
 ) -> Float[Tensor, " N"]:
     """Posterior of each sample's own class under Gaussian classes with priors N_c / N; labels 0..C-1, none empty."""
     n = len(z)
-    counts = torch.bincount(labels).double()
-    sums = z.new_zeros(len(counts), z.shape[1], dtype=torch.float64)
-    for part, rows in chunks(z, torch.float64, CHUNK_ELEMENTS // 4):
-        sums += class_sums(rows, labels[part], len(counts))
-    means = sums / counts[:, None]
+    counts, means = _class_means(z, labels)
     prior = (counts / n).log()
     if covariance in ("shared", "diagonal"):
         spread = z.double().T @ z.double() - (means * counts[:, None]).T @ means

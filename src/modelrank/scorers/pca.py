@@ -186,7 +186,7 @@ def _spectrum(tall: Tensor) -> tuple[Float[Tensor, " k"], Float[Tensor, "r r"]]:
     float32: from the eigenvectors of the Gram matrix in float64, whose 16 digits hold the square of a condition that 7
     digits can tell. float64: by QR decompositions (TSQR), stable where the Gram matrix is not, but four times as slow.
     """
-    parts = (rows for _, rows in chunks(tall, torch.float64, CHUNK_ELEMENTS // 8))
+    parts = (rows for _, rows in chunks(tall, torch.float64, CHUNK_ELEMENTS // 4))
     if tall.dtype == torch.float32:
         values, vectors = torch.linalg.eigh(gram(parts))
         return values.flip(0).clamp(min=0).sqrt(), vectors.T.flip(0)
@@ -199,16 +199,29 @@ def _spectrum(tall: Tensor) -> tuple[Float[Tensor, " k"], Float[Tensor, "r r"]]:
 def _orthonormalise(y: Tensor) -> Tensor:
     """An orthonormal basis of the columns of `y`, written over `y`; fewer columns where `y` has less rank.
 
-    Q = Y V / s with the singular values s and right vectors V loses orthogonality in proportion to
-    the condition of Y; what was lost is mended by doing it once more.
+    Q = Y R^-1 with the Cholesky factor R of Y^T Y. Where `y` is nearly short of rank: Q = Y V / s with the singular
+    values s and right vectors V, which loses orthogonality in proportion to the condition of Y; what was lost is mended
+    by doing it once more. Cost 4 N r^2.
     """
     for _ in range(2):
-        s, vt = _spectrum(y)
-        rank = max(1, int((s > s[0] * torch.finfo(y.dtype).eps).sum()))
-        inverse = vt[:rank].T / s[:rank].clamp(min=torch.finfo(torch.float64).tiny)
+        inverse, condition = _inverse_root(y)
         for part, rows in chunks(y, torch.float64, CHUNK_ELEMENTS // 4):
-            y[part, :rank] = (rows @ inverse).to(y.dtype)
-        y = y[:, :rank]
-        if s[rank - 1] > s[0] * 1e-6:
+            y[part, : inverse.shape[1]] = (rows @ inverse).to(y.dtype)
+        y = y[:, : inverse.shape[1]]
+        if condition < 1e6:
             break
     return y
+
+
+def _inverse_root(y: Tensor) -> tuple[Float[Tensor, "r k"], float]:
+    """W, float64, with orthonormal Y W; the condition of Y, where R is used that of its diagonal."""
+    if y.dtype == torch.float32:
+        parts = (rows for _, rows in chunks(y, torch.float64, CHUNK_ELEMENTS // 4))
+        factor, failed = torch.linalg.cholesky_ex(gram(parts), upper=True)
+        least, most = factor.diagonal().aminmax()
+        if not failed and least > 1e-5 * most:
+            one = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+            return torch.linalg.solve_triangular(factor, one, upper=True), float(most / least)
+    s, vt = _spectrum(y)
+    rank = max(1, int((s > s[0] * torch.finfo(y.dtype).eps).sum()))
+    return vt[:rank].T / s[:rank].clamp(min=torch.finfo(torch.float64).tiny), float(s[0] / s[rank - 1])
