@@ -74,6 +74,7 @@ ONLY_IN = {
     "pytorch_lightning": {"trainers", "features", "truth", "data"},
     "tqdm": {"progress"},
     "wandb": {"tracking"},
+    "ray": {"recommend"},
     "hydra": {"__main__", "build", "sweep", "stages"},
 }
 

@@ -42,6 +42,7 @@ CHOICES = [
     for name in options(group)
 ]
 CHOICES += [f"stage=pretrain {group}={name}" for group in ("encoder", "objective") for name in options(group)]
+CHOICES += [f"stage=recommend executor={name}" for name in options("executor")]
 
 
 def targets(node, path=""):

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -159,6 +159,13 @@ def test_protocols(name):
     spec = OmegaConf.to_container(composed(f"protocol={name}").protocol, resolve=True)
     operational = {"name", "workers", "checkpoint_every"} | ({"batch_size"} if "linear" in name else set())
     check(keys_by_leaf(spec, lambda spec: protocol_id(instantiate(spec))), operational)
+
+
+@pytest.mark.parametrize("name", ["finetune", "finetune_offline", "detection_short"])
+def test_how_a_training_is_watched_is_no_part_of_its_protocol(name):
+    protocol = instantiate(composed(f"protocol={name}").protocol)
+    watched = replace(protocol, curve=(1.0,), checkpoint_every=1, workers=protocol.workers + 7)
+    assert protocol_id(watched) == protocol_id(protocol)
 
 
 LABELS = {"name", "family", "pretraining", "licence", "imagenet_accuracy"}

@@ -18,6 +18,7 @@ import pandas as pd
 from modelrank.memory.prior import believe
 from modelrank.recommend.contestant import Rules
 from modelrank.recommend.diary import Diary
+from modelrank.recommend.executors import InTurn
 from modelrank.recommend.race import Race
 
 TRUTH = Path(__file__).parents[1] / "truth"
@@ -68,7 +69,8 @@ def play(curves, accuracy, elsewhere, share, seed):
     race = Race(models, believe(elsewhere), rules, pace, lambda v: np.sqrt(max(v * (1 - v), 0.02) / 500), seed=seed)
     budget = share * race.everything() / 1.5  # before any trial a race expects half as much again as was probed
     with tempfile.TemporaryDirectory() as folder:
-        race.run(lambda m, r, b: world.advance(m, r, b, rules), Diary(Path(folder), world.clock), budget, sure=1.0)
+        executor = InTurn(lambda model, rung, before: world.advance(model, rung, before, rules))
+        race.run(executor, Diary(Path(folder), world.clock), budget, sure=1.0)
     return race.pick(), world.now / (race.everything()), race.certainty()
 
 

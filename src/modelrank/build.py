@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from modelrank.data.spec import DatasetSpec
     from modelrank.hub.model import PretrainedModel
     from modelrank.recommend.constraints import Constraints
+    from modelrank.recommend.executors import Executor
     from modelrank.tracking import Tracker
 
 
@@ -91,6 +92,11 @@ def scorers(cfg: DictConfig) -> dict[str, Callable[..., Any]]:
 def protocol(cfg: DictConfig) -> Any:
     """How ground truth is measured."""
     return _made(cfg.protocol)
+
+
+def executor(cfg: DictConfig) -> Callable[..., Executor]:
+    """A function that makes what the trials of `stage=recommend` are done by, a context manager."""
+    return instantiate(cfg.executor)
 
 
 def constraints(cfg: DictConfig) -> Constraints:
@@ -183,6 +189,8 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
             "Either sweep with one job per GPU (trainer=gpu hydra/launcher=joblib or submitit_slurm), "
             "or run the configurations one by one without -m."
         )
+    if ranks.uses_ddp(cfg) and cfg.get("executor", {}).get("accelerator"):
+        raise ModelRankError("executor=ray with trainer=ddp: each worker trains on one device; give trainer=gpu or cpu")
     if cfg.trainer.get("accelerator") == "gpu":
         import torch
 

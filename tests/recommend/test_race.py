@@ -10,6 +10,7 @@ from modelrank.memory.belief import Belief
 from modelrank.recommend.answer import answer, table
 from modelrank.recommend.contestant import Rules
 from modelrank.recommend.diary import Diary
+from modelrank.recommend.executors import InTurn
 from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
 
@@ -55,6 +56,29 @@ class World:
         return Race(names, belief, RULES, self.step_seconds, noise=lambda value: 0.01)
 
 
+class SideBySide:
+    """Several workers on the clock of a world."""
+
+    def __init__(self, world, workers):
+        self.world, self.workers, self.running = world, workers, []
+
+    def start(self, model, rung, before):
+        assert len(self.running) < self.workers
+        assert model not in [ended.model for _, ended in self.running]
+        now = self.world.now
+        ended = InTurn(self.world.advance)
+        ended.start(model, rung, before)
+        ended = ended.wait()
+        self.running.append((self.world.now, ended))
+        self.world.now = now
+
+    def wait(self):
+        self.running.sort(key=lambda one: one[0])
+        at, ended = self.running.pop(0)
+        self.world.now = max(self.world.now, at)
+        return ended
+
+
 TEN = {f"m{number}": 0.5 + 0.03 * number for number in range(10)}
 
 
@@ -62,7 +86,7 @@ def test_finds_the_best_for_a_third_of_everything(tmp_path):
     world = World(TEN)
     race = world.race()
     everything = race.everything()
-    race.run(world.advance, Diary(tmp_path, world.clock), 0.35 * everything, sure=0.99)
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.35 * everything, sure=0.99)
     assert race.pick() == "m9"
     assert "m9" in race.finished()
     assert world.now <= 0.35 * everything
@@ -72,7 +96,7 @@ def test_finds_the_best_for_a_third_of_everything(tmp_path):
 def test_what_is_remembered_comes_first(tmp_path):
     world = World(TEN)
     race = world.race(mean=[-3, -3, -3, -3, -3, -3, -3, -3, 3, 3])
-    race.run(world.advance, Diary(tmp_path, world.clock), 0.2 * race.everything(), sure=0.99)
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.2 * race.everything(), sure=0.99)
     assert world.done[0][0] in ("m8", "m9")
     assert len({model for model, _ in world.done}) < 10
     assert race.pick() == "m9"
@@ -83,13 +107,15 @@ def test_what_is_remembered_comes_first(tmp_path):
     accuracy=st.lists(st.floats(0.1, 0.95), min_size=2, max_size=8),
     seconds=st.lists(st.floats(0.1, 30.0), min_size=8, max_size=8),
     share=st.floats(0.02, 1.2),
+    workers=st.integers(1, 4),
 )
-def test_budget_is_kept_and_a_pick_is_named(tmp_path_factory, accuracy, seconds, share):
+def test_budget_is_kept_and_a_pick_is_named(tmp_path_factory, accuracy, seconds, share, workers):
     names = [f"m{number}" for number in range(len(accuracy))]
     world = World(dict(zip(names, accuracy, strict=True)), dict(zip(names, seconds, strict=False)))
     race = world.race()
     budget = share * race.everything()
-    race.run(world.advance, Diary(tmp_path_factory.mktemp("race"), world.clock), budget, sure=0.99)
+    executor = InTurn(world.advance) if workers == 1 else SideBySide(world, workers)
+    race.run(executor, Diary(tmp_path_factory.mktemp("race"), world.clock), budget, sure=0.99)
     assert world.now <= budget
     assert race.pick() in names
     if world.done and any(race.cost(name, to_end=True) <= budget for name in names if race.last(name) is None):
@@ -99,22 +125,47 @@ def test_budget_is_kept_and_a_pick_is_named(tmp_path_factory, accuracy, seconds,
         assert race.pick() == max(ends, key=ends.__getitem__)
 
 
+def test_side_by_side_all_is_trained_as_in_turn_and_sooner(tmp_path):
+    worlds = World(TEN), World(TEN)
+    races = [world.race() for world in worlds]
+    budget = 2 * races[0].everything()
+    races[0].run(InTurn(worlds[0].advance), Diary(tmp_path / "in turn", worlds[0].clock), budget, sure=1.0)
+    races[1].run(SideBySide(worlds[1], 4), Diary(tmp_path / "side by side", worlds[1].clock), budget, sure=1.0)
+    rows = [sorted((one.model, one.rung, one.value, one.lr) for one in race.trials) for race in races]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 30
+    assert worlds[1].now == pytest.approx(worlds[0].now / 4, rel=0.2)
+    assert races[0].pick() == races[1].pick()
+    kept = Diary(tmp_path / "side by side").trials
+    assert [(one.model, one.rung) for one in kept] == [(one.model, one.rung) for one in races[1].trials]
+
+
+def test_when_it_is_sure_nothing_more_is_begun(tmp_path):
+    world = World({"good": 0.9, "bad": 0.2, "worse": 0.1})
+    race = world.race()
+    executor = SideBySide(world, 2)
+    race.run(executor, Diary(tmp_path, world.clock), 10 * race.everything(), sure=0.8)
+    assert race.pick() in race.finished()
+    assert race.certainty() >= 0.8
+    assert len(race.trials) + len(executor.running) < 9
+
+
 def test_stopped_anywhere_it_has_a_pick_and_ends_the_same(tmp_path):
     whole = World(TEN)
     uninterrupted = whole.race()
     budget = 0.3 * uninterrupted.everything()
-    uninterrupted.run(whole.advance, Diary(tmp_path / "whole", whole.clock), budget, sure=0.99)
+    uninterrupted.run(InTurn(whole.advance), Diary(tmp_path / "whole", whole.clock), budget, sure=0.99)
     for stop in (0, 1, 5, len(whole.done) - 1):
         world = World(TEN)
         world.die_after = stop
         folder = tmp_path / f"stopped{stop}"
         race = world.race()
         with pytest.raises(KeyboardInterrupt):
-            race.run(world.advance, Diary(folder, world.clock), budget, sure=0.99)
+            race.run(InTurn(world.advance), Diary(folder, world.clock), budget, sure=0.99)
         assert race.pick() in TEN
         world.die_after = None
         again = world.race()
-        again.run(world.advance, Diary(folder, world.clock), budget, sure=0.99)
+        again.run(InTurn(world.advance), Diary(folder, world.clock), budget, sure=0.99)
         assert [(one.model, one.rung) for one in again.trials] == whole.done
         assert again.pick() == uninterrupted.pick()
 
@@ -135,7 +186,7 @@ def test_time_of_a_killed_trial_is_counted(tmp_path):
 def test_a_bad_model_is_out_and_the_others_go_on(tmp_path):
     world = World(TEN, broken=("m9", "m3"))
     race = world.race()
-    race.run(world.advance, Diary(tmp_path, world.clock), race.everything(), sure=0.999)
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), race.everything(), sure=0.999)
     assert race.pick() == "m8"
     last = race.last("m9")
     assert last.value is None
@@ -145,7 +196,7 @@ def test_a_bad_model_is_out_and_the_others_go_on(tmp_path):
 def test_stops_when_it_is_sure(tmp_path):
     world = World({"good": 0.9, "bad": 0.2, "worse": 0.1})
     race = world.race()
-    race.run(world.advance, Diary(tmp_path, world.clock), 10 * race.everything(), sure=0.8)
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 10 * race.everything(), sure=0.8)
     assert race.pick() == "good"
     assert race.certainty() >= 0.8
     assert len(race.finished()) < 3
@@ -155,7 +206,7 @@ def test_dear_models_wait(tmp_path):
     """The one that costs a hundred times the others is not looked at first, though no worse is thought of it."""
     world = World({"dear": 0.7, **TEN}, {"dear": 100.0, **dict.fromkeys(TEN, 1.0)})
     race = world.race()
-    race.run(world.advance, Diary(tmp_path, world.clock), 0.05 * race.everything(), sure=0.99)
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.05 * race.everything(), sure=0.99)
     assert world.done[0][0] != "dear"
     assert "m9" in race.finished()
 
@@ -163,7 +214,7 @@ def test_dear_models_wait(tmp_path):
 def test_the_answer_says_who_is_tied_and_what_more_would_bring(tmp_path):
     world = World({"a": 0.80, "b": 0.80, "c": 0.4})
     race = world.race()
-    race.run(world.advance, Diary(tmp_path, world.clock), 0.6 * race.everything(), sure=1.0)
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.6 * race.everything(), sure=1.0)
     probes = {name: Probe(10, latency, 1.0, 0.1) for name, latency in (("a", 12.0), ("b", 5.0), ("c", 1.0))}
     found = answer(race, probes, metric="accuracy", wanted=0.95)
     assert found.pick in ("a", "b")

@@ -7,6 +7,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import average_precision_score, r2_score
 from tests.scorers.golden import BOXES, CASES, DIGITS, features
 
+from modelrank.scorers.itm import itm
+from modelrank.scorers.lda_cv import lda_cv
 from modelrank.scorers.linalg import deal_folds
 from modelrank.scorers.linear_probe import linear_probe
 from modelrank.types import FeatureSet, ScorerNotApplicable
@@ -85,3 +87,11 @@ def test_few_images_of_many_boxes_have_as_many_folds_as_there_are_images():
     image = torch.arange(len(data.features)) % 4
     boxed = replace(data, task="detection", image=image, memo={})
     assert 0 < linear_probe(boxed, strengths=[0.1]).value <= 1
+
+
+@pytest.mark.parametrize("scorer", [linear_probe, lda_cv, itm])
+def test_boxes_of_one_image_cannot_be_held_out(scorer):
+    data = features(CASES[0])
+    boxed = replace(data, task="detection", image=torch.zeros(len(data.features), dtype=torch.int64), memo={})
+    with pytest.raises(ScorerNotApplicable, match="two images or more"):
+        scorer(boxed)

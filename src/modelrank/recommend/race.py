@@ -7,18 +7,16 @@ seconds that training it to the end still costs. One model must come to its end:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 
-from modelrank import stopping
 from modelrank.memory.belief import Belief, Posterior, Result, chance_nothing_better
-from modelrank.recommend.contestant import Found, Rules, best
+from modelrank.recommend.contestant import Rules, best
 from modelrank.recommend.diary import Diary, Trial
-
-Advance = Callable[[str, int, Found | None], Found]
+from modelrank.recommend.executors import Executor
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,11 @@ class Race:
         full = sum(self.rules.steps(rung, None) for rung in range(len(self.rules.rungs)))
         return sum(full * self._pace(model) for model in self.models)
 
-    def choose(self, remaining: float) -> str | None:
-        """The model to train next; None: nothing that is left fits into `remaining` seconds."""
+    def choose(self, remaining: float, running: Collection[str] = ()) -> str | None:
+        """The model to train next, beside those that are `running`; None: nothing that is left fits into `remaining`
+        seconds."""
         predicted, names = self.predicted(), list(self.models)
-        open_ = [model for model in self.open() if self.cost(model) <= remaining]
+        open_ = [model for model in self.open() if model not in running and self.cost(model) <= remaining]
         if not open_:
             return None
         ends = self.finished()
@@ -108,16 +107,16 @@ class Race:
         wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
         if ends:
             return wish
-        last = self.likeliest(predicted, remaining)  # the one that would be taken to its end now
+        last = self.likeliest(predicted, remaining, running)  # the one that would be taken to its end now
         if last is None:  # no model can be: look as long as something fits
             return wish
         if wish != last and self.cost(wish) + self.cost(last, to_end=True) > remaining:
             return last
         return wish
 
-    def likeliest(self, predicted: Posterior, remaining: float) -> str | None:
+    def likeliest(self, predicted: Posterior, remaining: float, running: Collection[str] = ()) -> str | None:
         """Of the models that can still be trained to their end, the one expected to be best; started ones first."""
-        ready = [model for model in self.open() if self.cost(model, to_end=True) <= remaining]
+        ready = [one for one in self.open() if one not in running and self.cost(one, to_end=True) <= remaining]
         started = [model for model in ready if self.last(model) is not None]
         names = list(self.models)
         return max(started or ready, key=lambda model: predicted.mean[names.index(model)], default=None)
@@ -149,20 +148,22 @@ class Race:
             seconds += self.cost(worth, to_end=True)
         return seconds or None
 
-    def run(self, advance: Advance, diary: Diary, budget: float, sure: float) -> None:
-        """Trials until `certainty` is `sure` with the pick at its end, or `diary.spent` would pass `budget` seconds."""
+    def run(self, executor: Executor, diary: Diary, budget: float, sure: float) -> None:
+        """Trials until `certainty` is `sure` with the pick at its end, or `diary.spent` would pass `budget` seconds.
+
+        As many at a time as the executor has workers; what is running when it is sure is left to be cut off.
+        """
         self.trials[:] = diary.trials
-        while True:
-            if self.pick() in self.finished() and self.certainty() >= sure:
+        began: dict[str, float] = {}  # of the models in training
+        while not (self.pick() in self.finished() and self.certainty() >= sure):
+            while len(began) < executor.workers and (model := self.choose(budget - diary.spent, began)):
+                last = self.last(model)
+                began[model] = diary.clock()
+                executor.start(model, *((0, None) if last is None else (last.rung + 1, last.found)))
+            if not began:
                 return
-            if (model := self.choose(budget - diary.spent)) is None:
-                return
-            last = self.last(model)
-            rung, before = (0, None) if last is None else (last.rung + 1, last.found)
-            began = diary.clock()
-            reason, found = "", {}
             with diary.working():
-                found, reason = advance_or_reason(advance, model, rung, before)
+                model, rung, found, reason = executor.wait()
             first = best(self.rules, found)
             trial = Trial(
                 model=model,
@@ -171,7 +172,7 @@ class Race:
                 found=found,
                 value=first[1] if first else None,
                 lr=self.rules.points[first[0]]["lr"] if first else None,
-                seconds=diary.clock() - began,
+                seconds=diary.clock() - began.pop(model),
                 reason=reason or ("" if first else "; ".join(str(one.get("failed", "")) for one in found.values())),
             )
             diary.add(trial)
@@ -195,12 +196,3 @@ class Race:
                 seconds += trial.seconds
                 steps += len(trial.found) * (self.rules.rungs[trial.rung] - before)
         return seconds, steps
-
-
-def advance_or_reason(advance: Advance, model: str, rung: int, before: Found | None) -> tuple[Found, str]:
-    """What was found, or why there is nothing: one bad model must not end the race."""
-    try:
-        return advance(model, rung, before), ""
-    except Exception as error:  # weights that cannot be had, memory that does not do, ...
-        stopping.again()
-        return {}, str(error) or type(error).__name__

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from modelrank.progress import Progress
-from modelrank.types import FeatureSet
+from modelrank.types import FeatureSet, ScorerNotApplicable
 
 T = TypeVar("T")
 
@@ -255,6 +255,8 @@ def deal_folds(data: FeatureSet, folds: int, seed: int) -> Int64[Tensor, " N"]:
         return (first.argsort().argsort() % folds)[image]
 
     image, images = image_of(data), image_count(data)
+    if images < 2:
+        raise ScorerNotApplicable("folds need boxes of two images or more; these are all of one")
     if not 2 <= folds <= images:
         raise ValueError(f"folds must be 2 to the number of images ({images}), got {folds}")
     return shared(data, f"folds {folds} {seed}", compute)

@@ -74,7 +74,8 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     budget = seconds(cfg.budget, everything)
     log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
     try:
-        race.run(trainings.advance, diary, budget - _testing(probes, data), cfg.sure)
+        with build.executor(cfg)(trainings.advance) as executor:
+            race.run(executor, diary, budget - _testing(probes, data), cfg.sure)
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
         _tell(cfg, tracker, race, probes, out, {"spent": diary.spent, "budget": budget})
         log.warning("stopped; the same command goes on from here")
