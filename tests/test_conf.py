@@ -95,12 +95,18 @@ def test_home_need_not_be_set_where_the_cache_is(monkeypatch):
 
 
 def test_the_sweep_that_wandb_deals_out_names_what_there_is():
+    """The words that an agent of W&B makes of what its server would deal: no server is asked."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
     sweep = yaml.safe_load((CONF.parent / "experiments" / "wandb_sweep.yaml").read_text())
     assert (CONF.parent / sweep["program"]).is_file()
     fixed = [word for word in sweep["command"] if "=" in word]
     parameters = sweep["parameters"]
     for number in range(max(len(one["values"]) for one in parameters.values())):
-        dealt = {key: one["values"][number % len(one["values"])] for key, one in parameters.items()}
-        config = composed(*fixed, *(f"{key}={value}" for key, value in dealt.items()))
-        assert OmegaConf.select(config, "dataset.name") == dealt["dataset"]
+        dealt = {key: {"value": one["values"][number % len(one["values"])]} for key, one in parameters.items()}
+        config = composed(*fixed, *create_sweep_command_args({"args": dealt})["args_no_hyphens"])
+        assert {key: {"value": OmegaConf.select(config, key)} for key in dealt if key != "dataset"} == {
+            key: value for key, value in dealt.items() if key != "dataset"
+        }
+        assert config.dataset.name == dealt["dataset"]["value"]
         assert f"tau_w/{next(iter(config.scorers))}" == sweep["metric"]["name"]

@@ -98,6 +98,16 @@ def test_the_data_set_of_the_page_is_one():
     assert isinstance(build.dataset(OmegaConf.create({"dataset": OmegaConf.create(spec)})), DatasetSpec)
 
 
+def test_the_hub_of_the_page_is_one():
+    text = (ROOT / "docs/how-to/own-models.md").read_text()
+    (spec,) = [body for _, language, body in BLOCK.findall(text) if language == "yaml"]
+    config = OmegaConf.merge({"protocol": {"image_size": 112}}, OmegaConf.create(spec))
+    assert config.hub.image_size == 112
+    models = build.models(config)
+    assert [model.name for model in models.values()] == list(models) == list(config.models)
+    assert models["squeezenet"].availability(Path()).where == "put the file at /data/weights/squeezenet.pth"
+
+
 @pytest.mark.parametrize("name", scorer_pages.names())
 def test_every_scorer_says_what_its_page_needs(name):
     """Idea, formula, source, cost and when it fails: in the docstring of the module or of the function."""

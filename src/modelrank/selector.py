@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from modelrank.api import rank
-from modelrank.types import ModelRankError
+from modelrank.types import ModelRankError, Ranking
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -41,8 +41,8 @@ class ModelSelector(TransformerMixin, BaseEstimator):
 
     def fit(self, X: Mapping[str, ArrayLike | Tensor], y: ArrayLike | Tensor, **beside: Any) -> ModelSelector:
         """X: model -> N x D; y: the targets; beside: the other arguments of `modelrank.rank` (logits, boxes, ...)."""
-        self.ranking_ = rank(X, y, self.scorer, **beside, **(self.hyperparameters or {}))
-        self.best_ = self.ranking_.best
+        self.ranking_: Ranking = rank(X, y, self.scorer, **beside, **(self.hyperparameters or {}))
+        self.best_: str = self.ranking_.best
         return self
 
     def transform(self, X: Mapping[str, ArrayLike | Tensor]) -> ArrayLike | Tensor:

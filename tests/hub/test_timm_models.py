@@ -111,6 +111,18 @@ def test_features_and_logits_of_many_families(name, dimension, outputs):
     assert (None if logits is None else logits.shape[1]) == outputs
 
 
+def test_a_transformer_takes_images_of_the_protocols_size_and_at_its_own_it_is_timms():
+    ours, theirs = hub([TINY])[TINY].architecture().eval(), timm.create_model(TINY).eval()
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.randn(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(ours(image), theirs(image))
+        assert ours(image[..., :112, :112]).shape == (1, 1000)
+    with torch.device("meta"):
+        swin = hub(["swin_tiny_patch4_window7_224"])["swin_tiny_patch4_window7_224"].architecture()
+        assert swin(torch.zeros(1, 3, 112, 112)).shape == (1, 1000)
+
+
 def test_a_model_with_two_heads_is_refused_with_the_way_out():
     with torch.device("meta"):
         network = hub(["deit_tiny_distilled_patch16_224"])["deit_tiny_distilled_patch16_224"].architecture()

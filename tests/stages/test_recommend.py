@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from tests.wandb_records import curves
 
 import modelrank
 
@@ -46,7 +47,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_recommends_and_leaves_the_model(run):
-    out = run("stage=recommend", "budget=10min", "sure=1.0")
+    out = run("stage=recommend", "budget=10min", "sure=1.0", "logger=wandb")
     rows = pd.read_csv(out / "recommend.csv")
     told = json.loads((out / "recommendation.json").read_text())
     assert set(rows.model) == {"resnet8_random", "resnet8_supervised_fashion_mnist"}
@@ -56,6 +57,8 @@ def test_recommends_and_leaves_the_model(run):
     assert told["sentence"].startswith(told["pick"])
     trials = pd.read_csv(out / "race.csv")
     assert list(trials.groupby("model").rung.max()) == [2, 2]
+    raced = {model: list(zip(own.steps, own.value, strict=True)) for model, own in trials.groupby("model")}
+    assert curves(out, "race") == raced
     page = (out / "report.html").read_text()
     assert told["sentence"] in page
     assert 'aria-label="value on val of each model after its training steps' in page
@@ -94,12 +97,15 @@ def test_without_time_to_train_a_pick_is_named_all_the_same(run):
 
 @pytest.mark.slow
 def test_keep_best_leaves_the_measured_network(run):
-    out = run("stage=finetune", "protocol=finetune_offline", "keep=best")
+    out = run("stage=finetune", "protocol=finetune_offline", "keep=best", "logger=wandb")
     rows = pd.read_csv(out / "truth.csv")
     best = rows.loc[rows.val_accuracy.idxmax()]
     found = modelrank.load(out / "model")
     assert found.facts["name"] == best.model
     assert found.facts["test"] == best.accuracy
+    drawn = curves(out, "val")  # what W&B was given: a line a training, to the last step where it was not dropped
+    assert drawn[f"{best.model} lr {best.lr:g} wd {best.weight_decay:g}"][-1] == (16, best.val_accuracy)
+    assert {line.split()[0] for line in drawn} == set(rows.model)
     assert not list((out.parent / "cache" / "truth").rglob("*.ckpt"))
 
 

@@ -26,6 +26,7 @@ from modelrank.keys import digest
 from modelrank.packages import impatient
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
+RESIZABLE = ("vision_transformer", "deit", "swin_transformer")  # fixed in size unless asked; at their own size the same
 HF_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm looks for, in its order
 
 log = logging.getLogger(__name__)
@@ -54,13 +55,13 @@ def pretrained(
     if cfg is None or not (cfg.hf_hub_id or cfg.url):
         close = get_close_matches(model, timm.list_models(pretrained=True), 5)
         raise ModelRankError(f"timm has no pre-trained model {model!r}; close names: {', '.join(close) or 'none'}")
+    family = timm.models.model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2]
+    options = {"num_classes": cfg.num_classes} | ({"dynamic_img_size": True} if family in RESIZABLE else {})
     return PretrainedModel(
         name=name or model,
-        architecture=partial(timm.create_model, model, num_classes=cfg.num_classes),
-        weights=TimmWeights(
-            model, cfg.hf_hub_id, str(cfg.url) if cfg.url else None, folder, key, {"num_classes": cfg.num_classes}
-        ),
-        family=timm.models.model_entrypoint(model.partition(".")[0]).__module__.rpartition(".")[2],
+        architecture=partial(timm.create_model, model, **options),
+        weights=TimmWeights(model, cfg.hf_hub_id, str(cfg.url) if cfg.url else None, folder, key, options),
+        family=family,
         pretraining=pretraining or cfg.tag or "timm's default weights",
         licence=cfg.license or "not stated by timm",
         preprocessing=preprocessing or _published_preprocessing(cfg),

@@ -17,6 +17,7 @@ from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key, short
+from modelrank.progress import progress
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
 from modelrank.recommend.budget import seconds, spoken
@@ -142,7 +143,7 @@ def _probed(
     path = folder / "probes.json"
     known = read(path)
     probes, out = {}, {}
-    for name, model in models.items():
+    for name, model in progress(models.items(), "probe", len(models), "models"):
         try:
             probes[name] = (
                 Probe(**known[name])
