@@ -26,6 +26,7 @@ SMALL = [
     "protocol.image_size=32",
     "protocol.steps=24",
     "protocol.racing.rung=8",
+    "protocol.learning_rates=[3.0e-4,1.0e-3,3.0e-3]",
     "protocol.checkpoint_every=2",
     "extraction.workers=0",
     "scorer=disco",
