@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -57,6 +59,100 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ModelRankError, match=r"pip install 'modelrank\[ray\]'"):
         OnRay(lambda *trial: {}, address="local", workers=None, accelerator="cpu")
+
+
+class Died(Exception):
+    pass
+
+
+class FakeRay:
+    """As much of Ray as is used: a trial is done when it is asked for; so many workers die of theirs."""
+
+    exceptions = SimpleNamespace(RayError=Died)
+
+    def __init__(self, cores=2, deaths=0):
+        self.cores, self.deaths, self.hired, self.up = cores, deaths, 0, False
+
+    def init(self, **settings):
+        if settings["address"] == "nowhere":
+            raise ConnectionError("nobody answers")
+        self.up = True
+
+    def shutdown(self):
+        self.up = False
+
+    def cluster_resources(self):
+        return {"CPU": float(self.cores)}
+
+    def put(self, given):
+        return given
+
+    def remote(self, **needs):
+        def actor(kind):
+            def hire(given):
+                self.hired += 1
+                worker = kind(given)
+                return SimpleNamespace(advance=SimpleNamespace(remote=lambda *trial: partial(worker.advance, *trial)))
+
+            return SimpleNamespace(remote=hire)
+
+        return actor
+
+    def wait(self, calls):
+        return calls[:1], calls[1:]
+
+    def get(self, call):
+        if self.deaths:
+            self.deaths -= 1
+            raise Died
+        return call()
+
+
+def on_fake_ray(monkeypatch, ray, address="local", workers=None, accelerator="cpu"):
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return OnRay(
+        lambda model, rung, before: {0: {"value": 0.5}}, address=address, workers=workers, accelerator=accelerator
+    )
+
+
+@pytest.mark.parametrize("deaths", [0, 1, 2])
+def test_a_worker_that_dies_is_replaced_once(monkeypatch, caplog, deaths):
+    ray = FakeRay(deaths=deaths)
+    with on_fake_ray(monkeypatch, ray) as executor:
+        executor.start("a", 1, None)
+        executor.start("b", 0, None)
+        first, second = executor.wait(), executor.wait()
+        assert {first.model, second.model} == {"a", "b"}
+        assert first.found == second.found == {0: {"value": 0.5}}
+        executor.start("a", 2, {})
+        assert executor.wait() == ("a", 2, {0: {"value": 0.5}}, "")
+    assert ray.hired == 2 + deaths
+    assert caplog.text.count("another goes on") == deaths
+    assert not ray.up
+
+
+def test_a_model_that_two_workers_die_of_is_out(monkeypatch):
+    with on_fake_ray(monkeypatch, FakeRay(cores=1, deaths=2)) as executor:
+        assert executor.workers == 1
+        executor.start("a", 1, None)
+        ended = executor.wait()
+        assert ended[:3] == ("a", 1, {})
+        assert "two workers died of it (Died)" in ended.reason
+
+
+def test_as_many_workers_as_there_are_cores_or_as_wanted(monkeypatch):
+    for workers, expected in ((None, 5), (3, 3), (9, 5)):
+        ray = FakeRay(cores=5)
+        with on_fake_ray(monkeypatch, ray, workers=workers) as executor:
+            assert executor.workers == expected
+        assert not ray.hired  # none before there is work
+
+
+def test_without_gpus_or_a_cluster_it_says_so(monkeypatch):
+    with pytest.raises(ModelRankError, match="Ray has no GPU"), on_fake_ray(monkeypatch, FakeRay(), accelerator="gpu"):
+        pass
+    with pytest.raises(ModelRankError, match="nobody answers"), on_fake_ray(monkeypatch, FakeRay(), address="nowhere"):
+        pass
 
 
 def started(out: Path, *overrides: str) -> subprocess.Popen:

@@ -83,10 +83,13 @@ class OnRay:
         self._running: dict[Any, tuple[Any, tuple[str, int, Found | None], bool]] = {}
 
     def __enter__(self) -> Self:
-        """ModelRankError: Ray has nothing that a worker could work on."""
+        """ModelRankError: Ray does not start, is not where it is looked for, or has nothing to work on."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it tells its makers
         stop = signal.getsignal(signal.SIGTERM)
-        self._ray.init(address=self._address, include_dashboard=False, log_to_driver=False)
+        try:
+            self._ray.init(address=self._address, include_dashboard=False, log_to_driver=False)
+        except Exception as error:  # Ray has no class of its own for these
+            raise ModelRankError(f"executor.address={self._address}: no Ray to work with ({error})") from error
         signal.signal(signal.SIGTERM, stop)  # Ray has put its own there, which ends without a word
         kind = "GPU" if self._needs["num_gpus"] else "CPU"
         self.workers = int(self._ray.cluster_resources().get(kind, 0))
