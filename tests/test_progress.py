@@ -64,6 +64,29 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch):
     assert screen.getvalue().endswith("\r")
 
 
+def test_work_within_work_has_one_bar_in_one_line(monkeypatch):
+    monkeypatch.setattr(progress.sys, "stderr", screen := Terminal())
+    monkeypatch.setattr(progress, "QUIET", 0.0)
+    with Progress("scoring", 2, "scores") as outer:
+        outer.update()
+        outer.bar.refresh()
+        with Progress("reading", 3, "rows") as inner:
+            inner.update(3)
+            inner.bar.refresh()
+        outer.update()
+        outer.bar.refresh()
+    said = screen.getvalue()
+    assert "\n" not in said
+    assert "\x1b" not in said  # no cursor is moved to a second line
+    shown = [part.split(":")[0].strip() for part in said.split("\r") if ":" in part]
+    assert [name for name, before in zip(shown, [None, *shown], strict=False) if name != before] == [
+        "scoring",
+        "reading",
+        "scoring",
+    ]
+    assert progress.BARS == []
+
+
 @pytest.mark.parametrize(
     ("verbosity", "lines", "notes"), [("quiet", False, True), ("normal", True, True), ("verbose", True, False)]
 )

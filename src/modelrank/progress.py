@@ -6,12 +6,16 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Item = TypeVar("Item")
 
 QUIET = 2.0  # seconds without a bar: shorter work shows nothing
 EVERY = 5.0  # seconds between two lines at the least; in long work a tenth of the time that has passed
+BARS: list[tqdm] = []  # that are open, the innermost last: all in one line, which is that one's
 
 
 class Progress:
@@ -32,8 +36,11 @@ class Progress:
         self.bar = None
         self.quiet = logging.getLogger("modelrank").level >= logging.WARNING  # as verbosity=quiet sets it
         if sys.stderr.isatty() and not self.quiet:
-            form = {"unit": f" {unit}", "unit_scale": scaled, "dynamic_ncols": True}
+            for outer in BARS:
+                outer.clear()
+            form = {"unit": f" {unit}", "unit_scale": scaled, "dynamic_ncols": True, "position": 0}
             self.bar = tqdm(desc=title, total=total, initial=done, delay=QUIET, leave=False, **form)
+            BARS.append(self.bar)
 
     def update(self, more: int = 1) -> None:
         self.done += more
@@ -47,6 +54,7 @@ class Progress:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
+            BARS[:] = [bar for bar in BARS if bar is not self.bar]
 
     def __enter__(self) -> Self:
         return self

@@ -96,7 +96,7 @@ def test_the_level_of_chance_is_that_of_each_number_of_models(make_report):
     assert chance["leep"] == null_level(10) > null_level(11)
     assert f"{null_level(11):.2f} with 11 models, {null_level(10):.2f} with 10 models" in report.level_lines()[0]
     assert report.uneven()
-    assert "compare them by `common`" in report.level_lines()[1]
+    assert "compare them by common" in report.level_lines()[1]
     assert math.isnan(make_report(with_truth=False).ceiling())
 
 

@@ -24,15 +24,21 @@ MADE = {"hub": "h", "data set": "<i>mine</i>", "metric": "accuracy", "command": 
 def test_page_holds_the_answer_and_the_figure_and_runs_nothing(tmp_path, check_page):
     race = draw(TRIALS, "a<b>", "accuracy")
     told = {"test": 0.79, "steps": 240, "lr": 3e-4}
-    text = write(tmp_path, "a<b>: 0.8", MODELS, race, told, MADE, "import timm").read_text()
+    text = write(tmp_path, "a<b>: 0.8; tied with b; sure", MODELS, race, told, MADE, "import timm").read_text()
     tree = check_page(text)
-    assert "a&lt;b&gt;: 0.8" in text
+    assert ">Fine-tune a&lt;b&gt;: 0.8<" in text
+    assert ">Expected accuracy with its 80 % interval. Tied with b. Sure.<" in text
     assert "measured once on the test images: 0.7900" in text
     (drawn,) = tree.iter("figure")
     assert {"a<b>", "$c$"} <= set(drawn.itertext())
     assert "import timm" in text
     for tag in ("<script>alert", "<i>", "<b>"):
         assert tag not in text
+
+
+def test_a_column_without_a_word_is_left_out(tmp_path):
+    assert ">remark<" in write(tmp_path, "a", MODELS, None, {}, MADE, "").read_text()
+    assert ">remark<" not in write(tmp_path, "a", MODELS[:1], None, {}, MADE, "").read_text()
 
 
 @pytest.mark.parametrize("trials", [TRIALS[:0], TRIALS[3:], pd.DataFrame()])

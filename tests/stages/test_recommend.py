@@ -60,7 +60,7 @@ def test_recommends_and_leaves_the_model(run):
     raced = {model: list(zip(own.steps, own.value, strict=True)) for model, own in trials.groupby("model")}
     assert curves(out, "race") == raced
     page = (out / "report.html").read_text()
-    assert told["sentence"] in page
+    assert f">Fine-tune {told['sentence'].split('; ')[0]}<" in page
     assert 'aria-label="value on val of each model after its training steps' in page
     found = modelrank.load(out / "model")
     assert found.facts["name"] == told["pick"]

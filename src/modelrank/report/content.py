@@ -324,7 +324,7 @@ class Report:
         if self.uneven():
             n = max(len(row.models_common.split()) for row in rows)
             lines.append(
-                "Scorers have values for different models: compare them by `common`, tau_w over the "
+                "Scorers have values for different models: compare them by common, tau_w over the "
                 f"{n} models that all compared ones have."
             )
         if math.isfinite(self.ceiling()):

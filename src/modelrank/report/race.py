@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE, inline
 from modelrank.report.html import document, element, figure, origin, table, td, tr
-from modelrank.report.numbers import interval, number, significant
+from modelrank.report.numbers import interval, number
 
 CAPTION = (
     "Value on val of each model after its training steps, at the best of its learning rates there. The pick is orange, "
@@ -64,7 +64,7 @@ def write(
     alt = "value on val of each model after its training steps, the pick in orange"
     parts = [
         element("h1", f"Which model of the hub {made['hub']} should be fine-tuned on {made['data set']}?"),
-        element("p", sentence, "answer"),
+        *_answer(sentence, str(made["metric"])),
         element("p", _measured(told), "soft") if "test" in told else "",
         "<h2>Models</h2>",
         _models(models, str(made["metric"])),
@@ -77,6 +77,13 @@ def write(
     return path
 
 
+def _answer(sentence: str, metric: str) -> list[str]:
+    """The pick with what to expect of it in large, what is said besides below it."""
+    pick, *besides = sentence.split("; ")
+    said = [f"Expected {metric} with its 80 % interval", *(part[:1].upper() + part[1:] for part in besides)]
+    return [element("p", f"Fine-tune {pick}", "answer"), element("p", ". ".join(said) + ".")]
+
+
 def _measured(told: Mapping[str, Any]) -> str:
     return (
         f"Fine-tuned for {told['steps']} steps at a learning rate of {told['lr']:g}; measured once on the test images: "
@@ -86,17 +93,18 @@ def _measured(told: Mapping[str, Any]) -> str:
 
 def _models(models: pd.DataFrame, metric: str) -> str:
     heads = ["model", f"expected {metric}", "80 % interval", "on val", "steps", "learning rate", "chance to be best"]
-    heads += ["seconds", "ms an image", "parameters", "GB to fine-tune", "remark"]
+    heads += ["seconds", "ms an image", "million parameters", "GB to fine-tune"]
+    remarks = [] if models["reason"].fillna("").eq("").all() else ["remark"]
     body = []
     for one in models.to_dict("records"):
         cells = [td(str(one["model"]), "text"), _cell(one["expected"], 3)]
         cells += [td(interval(one["low"], one["high"], 3), "text", by=one["low"]), _cell(one["val"], 3)]
         cells += [_cell(one["steps"], 0), td("" if pd.isna(one["lr"]) else f"{one['lr']:g}", by=one["lr"])]
         cells += [_cell(one["chance_best"], 2), _cell(one["seconds"], 0), _cell(one["latency_ms"], 1)]
-        cells += [td(significant(one["parameters"]), by=one["parameters"]), _cell(one["memory_gb"], 2)]
-        cells += [td("" if pd.isna(one["reason"]) else str(one["reason"]), "text long")]
+        cells += [_cell(one["parameters"] / 1e6, 2), _cell(one["memory_gb"], 2)]
+        cells += [td("" if pd.isna(one["reason"]) else str(one["reason"]), "text long") for _ in remarks]
         body.append(tr(cells, "first" if not body else ""))
-    return table("models of the race", heads, [body], text=("model", "80 % interval", "remark"))
+    return table("models of the race", [*heads, *remarks], [body], text=("model", "80 % interval", "remark"))
 
 
 def _cell(value: float, digits: int) -> str:

@@ -61,7 +61,7 @@ def believed(
     )
     sets = len({title.split(" by ")[0] for title in memory.accuracy})
     rests = f"{len(scores.columns)} scorers" if len(scores.columns) else "facts of the models"
-    return belief, f"{rests} and the accuracies on {sets or 'no'} other data set{'s' * (sets != 1)}"
+    return belief, rests + (f" and the accuracies on {sets} other data set{'s' * (sets > 1)}" if sets else " alone")
 
 
 def scorer_ids(

@@ -99,7 +99,9 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         _tell(cfg, tracker, race, probes, out, beside)
         raise ModelRankError(f"no training worked ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     else:
-        log.warning("the budget did not suffice to train any model; the pick is by what is known without")
+        log.warning(
+            "the budget did not suffice to train any model; the pick is by what is known without; give a larger one"
+        )
     return _tell(cfg, tracker, race, probes, out, beside)
 
 

@@ -89,7 +89,8 @@ class FineTuning:
             raise ModelRankError(f"protocol={self.name}: a race is over learning rates, so give one of weight_decays")
         if not 0 < self.racing.rung <= self.steps:
             raise ModelRankError(
-                f"protocol={self.name}: racing.rung={self.racing.rung} is no step of the {self.steps} of a training"
+                f"protocol={self.name}: racing.rung={self.racing.rung} is no step of the {self.steps} of a training; "
+                f"give protocol.racing.rung=1 to {self.steps}"
             )
         if self.racing.finalists < 1:
             raise ModelRankError(f"protocol={self.name}: racing.finalists={self.racing.finalists}; give 1 or more")
