@@ -65,8 +65,11 @@ class Progress:
     def _line(self, seconds: float) -> str:
         of = "" if self.total is None else f" of {self._number(self.total)}"
         rate = (self.done - self.before) / seconds
-        line = f"{self.title}: {self._number(self.done)}{of} {self.unit}, {self._number(rate)}/s"
-        if self.total is None or not rate:
+        line = f"{self.title}: {self._number(self.done)}{of} {self.unit}"
+        if not rate:
+            return line
+        line += f", {self._number(rate)}/s"
+        if self.total is None:
             return line
         minutes, left = divmod(round((self.total - self.done) / rate), 60)
         return f"{line}, {minutes} min {left} s left" if minutes else f"{line}, {left} s left"

@@ -193,7 +193,7 @@ def _finite(what: str, values: Mapping[str, float], models: list[str]) -> NDArra
 
 def _unavailable(x: NDArray, y: NDArray) -> str:
     if len(x) < FEWEST_MODELS:
-        return f"{len(x)} models have both a score and an accuracy; agreement needs {FEWEST_MODELS}"
+        return f"models with both a score and an accuracy: {len(x)}; agreement needs {FEWEST_MODELS}"
     if len(np.unique(x)) == 1:
         return "all models have the same score"
     return "all models have the same accuracy" if len(np.unique(y)) == 1 else ""

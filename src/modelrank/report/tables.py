@@ -72,6 +72,7 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
         raise ModelRankError(
             f"a table of {value} needs the columns {', '.join([*keys, value])} of a ranking.csv or of a "
             f"results.csv that collects them; these rows lack {', '.join(missing)}"
+            + (" (scores without a truth have no agreement)" if "score" in rows else "")
         )
     rows = rows.dropna(subset=keys)
     if not len(rows):
