@@ -191,6 +191,8 @@ def main() -> None:
             wrong = ""
             if kind != "KILL" and (code not in (128 + sign, 0) or used > 5 or run.said("Traceback")):
                 wrong = f"exit code {code}, {used:.1f} s, {'with' if run.said('Traceback') else 'no'} traceback"
+            elif code == 0:  # it came too late: all must be there
+                wrong = differs(stage, run.out, references[stage])
             tell(stage, chain, f"{after:.2f}", code, f"{used:.2f}", wrong)
             done, tries = done + 1, tries + 1
         run = Try(stage, root, cache, folder / f"chain{chain}-end")
