@@ -35,6 +35,13 @@ def test_equally_near_samples_share_the_vote():
     assert knn(FeatureSet(x, y), k=1).value == pytest.approx((0.5 + 1 + 0 + 3) / 6)
 
 
+def test_more_equally_near_samples_than_are_kept():
+    x = torch.tensor([0.0] * 30 + [5.0] * 3)[:, None]
+    y = torch.tensor([0] * 12 + [1] * 18 + [2] * 3)
+    # of the 30 at one place the other 29 vote: 11 to 18 for class 0, 12 to 17 for class 1
+    assert knn(FeatureSet(x, y)).value == pytest.approx((18 + 3) / 33)
+
+
 def test_one_row_far_away_makes_no_ties_of_the_others():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 300)
