@@ -17,7 +17,8 @@ Source:
     The textbook baseline; a reference row.
 
 Cost:
-    N D min(N, D) once, then about 4 N D C a step, a dozen steps a fit, folds x strengths fits.
+    N D min(N, D) once, then about 4 N D C a step, a dozen steps a fit, folds x strengths fits. Memory beyond twice the
+    features: 20 D max(C, 256), the history of the fits that go side by side.
 
 Fails:
     The strength is chosen by the folds that judge it, which flatters small sets a little. It is the frozen answer:
@@ -35,9 +36,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modelrank.scorers.contract import ANY, scorer
-from modelrank.scorers.linalg import column_mean, deal_folds, image_count, working
+from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, column_mean, deal_folds, image_count, working
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
+
+COLUMNS = 256  # of a product, from where on more make it no faster
 
 
 @scorer(reads=ANY)
@@ -61,34 +64,45 @@ def linear_probe(
     """
     if not strengths or min(strengths) <= 0:
         raise ValueError(f"strengths must be positive numbers, got {list(strengths)}")
-    n = len(data.features)
     x, variance = _standardised_components(data)
-    loss, skill, targets, curvature = _problem(data, x.dtype)
-    folds = min(folds, image_count(data))
-    train = (deal_folds(data, folds, seed)[:, None] != torch.arange(folds, device=x.device)).to(x.dtype)  # N x folds
-    share = (train / train.sum(0))[:, :, None]
-
-    x = torch.cat([x, x.new_ones(n, 1)], 1)  # the last weight is the intercept
-    weight = x.new_zeros(x.shape[1], folds, targets.shape[1])
+    loss, predict, skill, targets, curvature = _problem(data, x.dtype)
+    folds, outputs = min(folds, image_count(data)), int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]
+    fold = deal_folds(data, folds, seed)
+    order, sizes = fold.argsort(stable=True), torch.bincount(fold, minlength=folds)
+    x, targets = torch.cat([x, x.new_ones(len(x), 1)], 1)[order], targets[order]  # the last weight is the intercept
+    ends = sizes.cumsum(0).tolist()
+    own = [slice(end - size, end) for end, size in zip(ends, sizes.tolist(), strict=True)]  # the rows of each fold
     path = sorted(strengths, reverse=True)
-    found = []
-    for strength in path:
-        penalty = x.new_full((x.shape[1], 1, 1), strength)
-        penalty[-1] = 0
+    held_out: list[list[Tensor]] = [[] for _ in path]
+    together = -(-COLUMNS // outputs)  # folds whose products are one: few classes alone make thin ones
+    for group in torch.arange(folds).split(together):
+        share = [(group != f).to(x) / (len(x) - sizes[group]) for f in range(folds)]  # of a row of fold f in each fit
+        weight = x.new_zeros(x.shape[1], len(group), outputs)
+        for strength, answers in zip(path, held_out, strict=True):
+            penalty = x.new_full((x.shape[1], 1, 1), strength)
+            penalty[-1] = 0
 
-        def objective(w: Tensor, penalty: Tensor = penalty) -> tuple[Tensor, Tensor]:
-            value, slope = loss((x @ w.flatten(1)).unflatten(1, w.shape[1:]), targets[:, None])
-            gradient = (x.T @ (slope * share).flatten(1)).unflatten(1, w.shape[1:])
-            value = (value * share[:, :, 0]).sum(0) + (penalty * w.square()).sum((0, 2)) / 2
-            return value, gradient + penalty * w
+            def objective(w: Tensor, penalty: Tensor = penalty, share: list[Tensor] = share) -> tuple[Tensor, Tensor]:
+                value, gradient = (penalty * w.square()).sum((0, 2)) / 2, penalty * w
+                for rows, part in zip(own, share, strict=True):
+                    if bool(part.any()):  # else none of these fits is trained on this fold
+                        for chunk, some in chunks(x[rows], elements=_elements(x, w)):
+                            lost, slope = loss((some @ w.flatten(1)).unflatten(1, w.shape[1:]), targets[rows][chunk])
+                            value += (lost * part).sum(0)
+                            gradient.flatten(1).addmm_(some.T, slope.mul_(part[:, None]).flatten(1))
+                return value, gradient
 
-        weight = _lbfgs(objective, weight, 1 / (curvature * variance[:, None, None] + penalty), iterations)
-        everyone = (x @ weight.flatten(1)).unflatten(1, weight.shape[1:])
-        held_out = (everyone * (1 - train)[:, :, None]).sum(1)  # each sample by the one fit that has not seen it
-        found.append(skill(held_out, targets))
-    skills = torch.tensor(found, dtype=torch.float64)
+            weight = _lbfgs(objective, weight, 1 / (curvature * variance[:, None, None] + penalty), iterations)
+            for f, one in zip(group.tolist(), weight.unbind(1), strict=True):  # each by the fit that has not seen it
+                answers += [predict(some @ one) for _, some in chunks(x[own[f]], elements=_elements(x, one))]
+    skills = torch.tensor([skill(torch.cat(answers), targets) for answers in held_out], dtype=torch.float64)
     best = int(skills.argmax())  # the first: the strongest penalty among equals
     return Score(float(skills[best]), {"strength": path[best], "skill": skills.numpy()})
+
+
+def _elements(x: Tensor, w: Tensor) -> int:
+    """Of the features in a chunk, such that the logits of its rows are 4 CHUNK_ELEMENTS."""
+    return 4 * CHUNK_ELEMENTS * x.shape[1] // w[0].numel()
 
 
 def _standardised_components(data: FeatureSet) -> tuple[Float[Tensor, "N r"], Float[Tensor, " r1"]]:
@@ -109,36 +123,40 @@ def _standardised_components(data: FeatureSet) -> tuple[Float[Tensor, "N r"], Fl
     return found.scores, torch.cat([variance, variance.new_ones(1)])
 
 
-# A loss maps logits N x folds x C and targets N x 1 x C to its value N x folds and its slope N x folds x C.
+# A loss maps logits n x folds x C, which it may overwrite, and targets to its value n x folds and slope n x folds x C.
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Skill = Callable[[Tensor, Tensor], float]  # of predictions and targets
 
 
-def _problem(data: FeatureSet, dtype: torch.dtype) -> tuple[Loss, Callable[[Tensor, Tensor], float], Tensor, float]:
-    """Loss, skill, targets N x C, and the curvature of the loss at weight 0."""
+def _problem(data: FeatureSet, dtype: torch.dtype) -> tuple[Loss, Callable[[Tensor], Tensor], Skill, Tensor, float]:
+    """Loss, prediction from logits, skill, targets (N labels, else N x C), the curvature of the loss at weight 0."""
     if data.task == "multilabel":
-        return _binary_loss, _mean_average_precision, data.targets.to(dtype), 0.25
+        return _binary_loss, lambda z: z, _mean_average_precision, data.targets.to(dtype), 0.25
     if data.task == "regression":
         y = data.targets[:, data.targets.std(0, correction=0) > 0]
-        return _square_loss, _r_squared, ((y - y.mean(0)) / y.std(0, correction=0)).to(dtype), 1.0
-    y = F.one_hot(data.targets).to(dtype)
-    return _cross_entropy, _accuracy, y, 1 / y.shape[1]
+        y = ((y - y.mean(0)) / y.std(0, correction=0)).to(dtype)
+        return _square_loss, lambda z: z, _r_squared, y, 1.0
+    return _cross_entropy, lambda z: z.argmax(1), _accuracy, data.targets, 1 / (int(data.targets.max()) + 1)
 
 
 def _cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    log_p = z.log_softmax(2)
-    return -(log_p * y).sum(2), log_p.exp() - y
+    log_p, at = z.log_softmax(2), y[:, None, None].expand(-1, z.shape[1], 1)
+    loss = -log_p.gather(2, at).squeeze(2)
+    return loss, log_p.exp_().scatter_add_(2, at, log_p.new_full((), -1).expand(at.shape))
 
 
 def _binary_loss(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    y = y[:, None]
     return (F.softplus(z) - z * y).sum(2), z.sigmoid() - y
 
 
 def _square_loss(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    return (z - y).square().sum(2) / 2, z - y
+    z = z - y[:, None]
+    return z.square().sum(2) / 2, z
 
 
-def _accuracy(z: Tensor, y: Tensor) -> float:
-    return float((z.argmax(1) == y.argmax(1)).double().mean())
+def _accuracy(predicted: Tensor, y: Tensor) -> float:
+    return float((predicted == y).double().mean())
 
 
 def _r_squared(z: Tensor, y: Tensor) -> float:
@@ -159,7 +177,7 @@ def _lbfgs(
     history: int = 10,
     tolerance: float = 1e-4,  # of the loss per sample; 1e-7 takes twice as long and moves the accuracy by 0.001
 ) -> Float[Tensor, "r folds C"]:
-    """L-BFGS (Nocedal and Wright, algorithm 7.4) on all folds side by side: one matrix product serves them all.
+    """L-BFGS (Nocedal and Wright, algorithm 7.4) on folds side by side: one matrix product serves them all.
 
     Each fold has its own history and step; the objective is strictly convex along every step taken, so that halving
     until it falls far enough is all the line search that is needed. Stops where no fold can gain more than tolerance.
@@ -171,16 +189,16 @@ def _lbfgs(
     value, gradient = objective(w)
     past: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(iterations):
-        direction, alphas = gradient, []
+        direction, alphas = gradient.clone(), []
         for s, y, rho in reversed(past):
             alphas.append(rho * dot(s, direction))
-            direction = direction - alphas[-1] * y
-        direction = direction * inverse_curvature
+            direction.addcmul_(alphas[-1], y, value=-1)
+        direction *= inverse_curvature
         if past:
             s, y, _ = past[-1]
-            direction = direction * (dot(s, y) / dot(y, inverse_curvature * y).clamp(min=1e-30)).clamp(min=1e-6)
+            direction *= (dot(s, y) / dot(y, inverse_curvature * y).clamp(min=1e-30)).clamp(min=1e-6)
         for (s, y, rho), alpha in zip(past, reversed(alphas), strict=True):
-            direction = direction + (alpha - rho * dot(y, direction)) * s
+            direction.addcmul_(alpha - rho * dot(y, direction), s)
         slope = dot(gradient, direction).squeeze(1)
         if bool((slope <= tolerance).all()):
             break
