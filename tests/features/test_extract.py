@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -174,6 +175,24 @@ def test_a_batch_that_does_not_fit_is_halved_and_that_is_said_once(tmp_path, cap
     torch.testing.assert_close(found.features, large.features)
     with pytest.raises(ModelRankError, match="tiny: one image does not fit into memory"):
         in_batches_that_fit(Fits(0).forward_of, 8, "tiny", "extraction.batch_size")
+
+
+BUILT: list[weakref.ref] = []
+
+
+def counted(scale: float) -> nn.Module:
+    network = backbone(scale=scale)
+    BUILT.append(weakref.ref(network))
+    return network
+
+
+def test_one_network_at_a_time_is_in_memory(tmp_path):
+    alive = []
+    for scale in (1.0, 2.0, 3.0, 4.0):
+        run(tmp_path, replace(pretrained(), architecture=partial(counted, scale)))
+        alive.append(sum(network() is not None for network in BUILT))
+    assert len(BUILT) == 4
+    assert alive == [alive[0]] * 4, "networks of models that are done stay in memory"
 
 
 def test_multilabel_targets_keep_their_shape(tmp_path):

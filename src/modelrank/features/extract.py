@@ -5,6 +5,7 @@ Torch is imported when features are read, Lightning only when a model has to run
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -96,6 +97,7 @@ def extract(
                     dtype=dtype,
                     seed=seed,
                 )
+                gc.collect()  # trainer and network hold each other, and Python counts objects, not gigabytes
                 entry = Entry(tensors, facts | {"identity": identity, "model": model.name, "dataset": data.name})
                 store.save(key, entry.tensors, entry.header)
     facts = {"parameters": float(entry.header["parameters"])}
