@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,32 +63,30 @@ class LinearProbe:
         begin = time.process_time()
         check_task(self.name, data, tuple(LOSSES))
         problem = _Problem(data, self.iterations)
-        read = functools.partial(self._read, model, data, trainer=trainer, cache=cache, seed=seed)
+        read = partial(self._read, model, data, trainer=trainer, cache=cache, seed=seed)
         train, val = read("train", "val")
         [test] = read("test")
-        rotated = functools.cache(lambda: Rotated.of(train[0]))
         weights: Tensor | None = None
 
         def on_val(point: Point) -> dict[str, float]:
-            nonlocal weights  # from strong to weak, each problem starts at the solution of the last: fewer steps
-            weights = problem.fit(rotated(), train[1], point["strength"], weights)
+            nonlocal weights  # from strong to weak, each problem starts at the solution of the last: far fewer steps
+            weights = problem.fit(train, point["strength"], weights)
             return {"value": problem.value(weights, val)}
 
         points = self.points()
         best, value = every(points, lambda p: remembered(folder / f"{label(p)}.json", lambda: on_val(p)), "max")
-        features, targets = map(torch.cat, zip(train, val, strict=True)) if self.refit else train
-
-        def on_test() -> dict[str, float]:
-            return {"value": problem.value(problem.fit(Rotated.of(features), targets, best["strength"]), test)}
-
-        final = remembered(folder / "final.json", on_test)
+        rows = _joined(train, val) if self.refit else train
+        final = remembered(
+            folder / "final.json",
+            lambda: {"value": problem.value(problem.fit(rows, best["strength"]), test)},
+        )
         return Outcome(
             accuracy=final["value"],
             val_accuracy=value,
             learning_rate=None,
             weight_decay=best["strength"],
             seconds=time.process_time() - begin,
-            n_train=len(features),
+            n_train=len(rows[0]),
             image_size=model.preprocessing.at(self.image_size).size,
             precision="32-true",
         )
@@ -99,9 +97,9 @@ class LinearProbe:
         check_task(self.name, data, tuple(LOSSES))
         problem = _Problem(data, self.iterations)
         train, val = self._read(model, data, "train", "val", trainer=trainer, cache=cache, seed=seed)
-        rotated, tried = Rotated.of(train[0]), list[tuple[float, Tensor]]()
+        tried: list[tuple[float, Tensor]] = []
         for point in self.points():
-            weights = problem.fit(rotated, train[1], point["strength"], tried[-1][1] if tried else None)
+            weights = problem.fit(train, point["strength"], tried[-1][1] if tried else None)
             tried.append((problem.value(weights, val), weights))
         return max(tried, key=lambda one: one[0])[1]
 
@@ -138,9 +136,9 @@ class _Problem:
         targets = data.splits["train"].targets
         self.outputs = len(data.classes) if data.task != "regression" else int(np.prod(targets.shape[1:]))
 
-    def fit(self, rows: Rotated, targets: Tensor, strength: float, start: Tensor | None = None) -> Tensor:
+    def fit(self, rows: Rows, strength: float, start: Tensor | None = None) -> Tensor:
         loss = LOSSES[self.data.task]
-        return fit_linear(rows, targets, self.outputs, loss, strength=strength, iterations=self.iterations, start=start)
+        return fit_linear(*rows, self.outputs, loss, strength=strength, iterations=self.iterations, start=start)
 
     def value(self, weights: Tensor, rows: Rows) -> float:
         features, targets = rows
@@ -153,41 +151,12 @@ class _Problem:
         return float(metric.compute())
 
 
-@dataclass(frozen=True)
-class Rotated:
-    """N x D features in the basis of their principal components, a column of ones at the end.
-
-    A rotation changes neither the penalty nor the fit, but along these axes the curvature of the loss is known and
-    nearly diagonal, and L-BFGS needs half the steps or fewer. Cost: N D min(N, D), once for all strengths.
-    """
-
-    scores: Tensor  # N x (r + 1), r = min(N, D)
-    basis: Tensor  # D x r
-    mean: Tensor  # D
-
-    @staticmethod
-    def of(features: Tensor) -> Rotated:
-        mean = features.mean(0)
-        centred = features - mean
-        if len(centred) < centred.shape[1]:
-            basis = torch.linalg.svd(centred, full_matrices=False).Vh.T
-        else:
-            basis = torch.linalg.eigh(centred.T @ centred).eigenvectors
-        scores = centred @ basis
-        return Rotated(torch.cat([scores, scores.new_ones(len(scores), 1)], 1), basis, mean)
-
-    def inside(self, weights: Tensor) -> Tensor:
-        """(D + 1) x outputs weights as (r + 1) x outputs in this basis."""
-        return torch.cat([self.basis.T @ weights[:-1], weights[-1:] + self.mean @ weights[:-1]])
-
-    def outside(self, weights: Tensor) -> Tensor:
-        """The way back."""
-        plain = self.basis @ weights[:-1]
-        return torch.cat([plain, weights[-1:] - self.mean @ plain])
+def _joined(first: Rows, second: Rows) -> Rows:
+    return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])
 
 
 def fit_linear(
-    rows: Rotated,
+    features: Tensor,
     targets: Tensor,
     outputs: int,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -200,24 +169,20 @@ def fit_linear(
 
         N * mean loss + strength / 2 * |W|^2    (the intercept is free; scikit-learn's C is 1 / strength)
 
-    by L-BFGS with a strong Wolfe line search, in the dtype of the features. Cost: O(N D outputs) an iteration.
+    by L-BFGS with a strong Wolfe line search, in the dtype of `features`. Cost: O(N D outputs) an iteration.
     """
-    x, penalty = rows.scores, strength / len(rows.scores)
-    curvature = x.square().mean(0)[:, None] / outputs + penalty  # of the loss, about
-    curvature[-1] -= penalty
-    scale = curvature.sqrt()
-    begin = x.new_zeros(x.shape[1], outputs) if start is None else rows.inside(start)
-    scaled = (begin * scale).requires_grad_(True)
+    weights = features.new_zeros(features.shape[1] + 1, outputs) if start is None else start.clone()
+    weights.requires_grad_(True)
     solver = torch.optim.LBFGS(
-        [scaled], max_iter=iterations, tolerance_grad=1e-6, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+        [weights], max_iter=iterations, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:
         solver.zero_grad()
-        weights = scaled / scale
-        value = loss(x @ weights, targets) + penalty / 2 * weights[:-1].square().sum()
+        value = loss(features @ weights[:-1] + weights[-1], targets)
+        value = value + strength / (2 * len(features)) * weights[:-1].square().sum()
         value.backward()
         return value
 
     solver.step(objective)
-    return rows.outside((scaled / scale).detach())
+    return weights.detach()
