@@ -22,7 +22,7 @@ def test_every_name_of_the_api_page_has_a_known_type():
     found = {}
     for symbol in json.loads(done.stdout)["typeCompleteness"]["symbols"]:
         if symbol["name"].startswith(tuple(pages)):
-            found[symbol["name"]] = [one["message"] for one in symbol["diagnostics"]]
+            found[symbol["name"]] = [one["message"] for one in symbol["diagnostics"] if one["severity"] == "error"]
     assert {"modelrank.api.rank", "modelrank.types.Ranking.best", "modelrank.ranking.agreement.null_level"} <= set(
         found
     )
