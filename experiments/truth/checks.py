@@ -1,8 +1,8 @@
 """What the shipped truth was checked for, from its own rows: `python experiments/truth/checks.py`.
 
-For each protocol that fine-tunes at 112 px: cells that reach the linear probe on the same images and size, learning
-rates at the edge of the grid, the largest binomial error of the test, and how well the orders of two seeds, of S and
-2 S steps and of two data sets agree (tau_w over the models that both have, five or more).
+For each protocol that fine-tunes at 112 px: cells that reach the linear probe on the same images and size, the largest
+binomial error of the test, and how well the orders of two seeds, of S and 2 S steps and of two data sets agree (tau_w
+over the models that both have, five or more).
 """
 
 from collections.abc import Iterator
