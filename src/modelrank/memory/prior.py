@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 OWN_NOISE = 0.4  # sd of z that no other data set tells of a model
 UNKNOWN = (0.6, 0.25)  # location of accuracies, and its sd, where no data set is remembered
 # How far the mean accuracy of the models lies from that of linear probes of their frozen features: .04 and .13 above
-# it on the two sets measured by finetune_offline and linear_probe_offline (cifar10, glyphs).
+# it on the two sets measured by finetune_random_head and linear_probe_offline (cifar10, glyphs).
 PROBED_SD = 0.1
 UNKNOWN_SCALE = (np.log(0.05), 1.0)
 # Before anything is learnt of them, all scorers together count as one data set more. On the three hubs with scores
