@@ -94,7 +94,7 @@ def _measured(told: Mapping[str, Any]) -> str:
 def _models(models: pd.DataFrame, metric: str) -> str:
     heads = ["model", f"expected {metric}", "80 % interval", "on val", "steps", "learning rate", "chance to be best"]
     heads += ["seconds", "ms an image", "million parameters", "GB to fine-tune"]
-    remarks = [] if models["reason"].fillna("").eq("").all() else ["remark"]
+    remarks = ["remark"] if any(isinstance(reason, str) and reason for reason in models["reason"]) else []
     body = []
     for one in models.to_dict("records"):
         cells = [td(str(one["model"]), "text"), _cell(one["expected"], 3)]
