@@ -158,7 +158,10 @@ def check(found, operational):
 def test_protocols(name):
     spec = OmegaConf.to_container(composed(f"protocol={name}").protocol, resolve=True)
     operational = {"name", "workers", "checkpoint_every"} | ({"batch_size"} if "linear" in name else set())
-    check(keys_by_leaf(spec, lambda spec: protocol_id(instantiate(spec))), operational)
+    found = keys_by_leaf(spec, lambda spec: protocol_id(instantiate(spec)))
+    # of a probe inside: batches of its extraction, and the size, which is the protocol's own
+    assert not any(found.pop(("probe", leaf), False) for leaf in ("batch_size", "image_size"))
+    check(found, operational)
 
 
 @pytest.mark.parametrize("name", ["finetune", "finetune_offline", "detection_short"])

@@ -127,8 +127,8 @@ def test_a_score_or_accuracy_that_is_not_finite_is_refused_by_name(bad):
 @pytest.mark.parametrize(
     ("scores", "truth", "reason"),
     [
-        ({"a": 1, "b": 2}, {"a": 0.1, "b": 0.2}, "2 models"),
-        ({}, {"a": 0.1}, "0 models"),
+        ({"a": 1, "b": 2}, {"a": 0.1, "b": 0.2}, "accuracy: 2;"),
+        ({}, {"a": 0.1}, "accuracy: 0;"),
         ({"a": 1, "b": 1, "c": 1}, {"a": 0.1, "b": 0.2, "c": 0.3}, "same score"),
         ({"a": 1, "b": 2, "c": 3}, {"a": 0.2, "b": 0.2, "c": 0.2}, "same accuracy"),
     ],
