@@ -23,6 +23,7 @@ def test_shipped_rows_are_of_the_models_of_conf():
     assert (shipped.model.map(known) == shipped.model_id).all()
     assert (shipped[["model_id", "data_id", "protocol_id"]].map(len) == 12).all(axis=None)
     assert shipped.commit.ne("").all()
+    assert not shipped.command.str.contains(r"(?:^|[ =])/|hydra\.run\.dir=", regex=True).any(), "a path of one machine"
     names = shipped.groupby("data_id").dataset.nunique()
     assert names.eq(1).all()
 
