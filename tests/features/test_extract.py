@@ -1,67 +1,26 @@
-"""Extraction on real models and images, small: what comes out, what is kept, and what happens when it is disturbed."""
+"""Extraction on real models and images, small: what comes out and what is kept."""
 
 import json
 import logging
-import signal
-import subprocess
-import sys
 import time
 import weakref
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from tests.features.making import TRAINER, backbone, images, pretrained, run
 from torch import nn
-from torch.utils.data import DataLoader
 
 from modelrank import progress
-from modelrank.data.images import ImageData, ImageSplit
-from modelrank.features import extraction
-from modelrank.features.extract import extract
+from modelrank.data.images import ImageSplit
 from modelrank.features.store import FeatureStore
-from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.trainers import in_batches_that_fit
 from modelrank.types import ModelRankError
-
-TRAINER = partial(pl.Trainer, accelerator="cpu")
-
-
-def backbone(classes: int | None = 7, scale: float = 1.0) -> nn.Module:
-    layers = [nn.Conv2d(3, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    head = [] if classes is None else [nn.Linear(12, classes)]
-    network = nn.Sequential(*layers, *head)
-    with torch.no_grad():
-        network[1].weight *= scale
-    return network
-
-
-def pretrained(**changes) -> PretrainedModel:
-    arguments = {k: changes.pop(k) for k in ("classes", "scale") if k in changes}
-    small = Preprocessing(size=16, resize=18)
-    model = PretrainedModel("tiny", partial(backbone, **arguments), None, "cnn", "none", "MIT", small)
-    return replace(model, **changes)
-
-
-def images(sizes: tuple[int, ...] = (30, 13, 5)) -> ImageData:
-    rng = np.random.default_rng(0)
-    splits = {}
-    for name, n in zip(("train", "val", "test"), sizes, strict=True):
-        pixels = rng.integers(0, 256, (n, 20, 24, 3), dtype=np.uint8)
-        splits[name] = ImageSplit(pixels, rng.integers(0, 4, n), [f"{name}/{i}.png" for i in range(n)])
-    return ImageData("noise", "classification", ("a", "b", "c", "d"), "accuracy", splits, "here", "CC0", "f" * 64)
-
-
-def run(root: Path, model: PretrainedModel | None = None, data: ImageData | None = None, **changes):
-    settings = {"trainer": TRAINER, "scored": ["train", "val"], "image_size": None, "batch_size": 8, "workers": 0}
-    model, data = model or pretrained(), data or images()
-    return extract(model, data, store=FeatureStore(root), cache=root, **(settings | changes))
 
 
 def test_features_are_those_of_the_model(tmp_path):
@@ -128,15 +87,6 @@ def test_every_setting_that_changes_features_has_a_file_of_its_own(tmp_path):
     run(tmp_path, pretrained(classes=5))
     run(tmp_path, pretrained(preprocessing=Preprocessing(size=16, resize=18, mean=(0, 0, 0))))
     assert len(list(tmp_path.glob("*.safetensors"))) == 7
-
-
-def test_a_stop_before_the_first_batch_is_a_stop(tmp_path, monkeypatch):
-    def stopped(loader):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(DataLoader, "__iter__", stopped)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):  # Lightning makes the second of the first
-        run(tmp_path)
 
 
 FEW = 8  # a network without weights has had a pass over so many images when it is loaded
@@ -239,114 +189,6 @@ def test_damaged_file_is_made_again_with_one_line(tmp_path, caplog):
     assert [str(path) in record.getMessage() for record in caplog.records] == [True]
     assert torch.equal(first.features, again.features)
     assert FeatureStore(tmp_path).load(path.stem) is not None
-
-
-def test_interrupted_by_an_error_then_resumed(tmp_path, monkeypatch):
-    """Each image is seen once, although the run broke off in between."""
-    monkeypatch.setattr(extraction, "PART_SECONDS", 0.0)
-    seen: list[int] = []
-
-    class Flaky(ImageSplit):
-        def __getitem__(self, index):
-            seen.append(index)
-            if len(seen) == 20:
-                raise ModelRankError("cannot read the image 19.png")
-            return super().__getitem__(index)
-
-    plain = images((43, 1, 1))
-    split = plain.splits["train"]
-    flaky = replace(plain, splits={"train": Flaky(split.images, split.targets, split.ids)})
-    with pytest.raises(ModelRankError, match=r"19\.png"):
-        run(tmp_path, data=flaky, scored=["train"])
-    resumed = run(tmp_path, data=flaky, scored=["train"])
-    assert seen == [*range(20), *range(16, 43)]  # batches of 8: two were kept
-    assert torch.equal(resumed.features, run(tmp_path / "other", data=plain, scored=["train"]).features)
-    assert not list(tmp_path.glob("*.parts"))
-
-
-def test_control_c_keeps_what_is_done(tmp_path, monkeypatch):
-    original = extraction.FeatureExtraction.predict_step
-
-    def interrupted(self, batch, batch_idx):
-        if batch_idx == 3:
-            raise KeyboardInterrupt
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(extraction.FeatureExtraction, "predict_step", interrupted)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            run(tmp_path)
-    (part,) = tmp_path.glob("*.parts/*.safetensors")
-    (entry,) = FeatureStore(tmp_path).parts(part.parent.stem)
-    assert entry.tensors["index"].tolist() == [*range(24)]
-    assert torch.equal(run(tmp_path).features, run(tmp_path / "other").features)
-
-
-SLOW = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from modelrank.features import extraction
-import tests.features.test_extract as case
-
-extraction.PART_SECONDS = 0.0
-original = extraction.FeatureExtraction.predict_step
-def slow(self, batch, batch_idx):
-    print("batch", int(batch[-1][0]), flush=True)
-    time.sleep(float(sys.argv[3]))
-    return original(self, batch, batch_idx)
-extraction.FeatureExtraction.predict_step = slow
-print("ready", flush=True)
-sys.stdin.readline()
-found = case.run(Path(sys.argv[1]))
-print("sum", found.features.double().sum().item(), flush=True)
-"""
-
-
-def start(root: Path, seconds: float) -> subprocess.Popen:
-    """A process that has imported everything and waits for a line before it extracts."""
-    script = [sys.executable, "-c", SLOW, str(root), str(Path(__file__).parents[2]), str(seconds)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(script, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
-
-
-def test_kill_9_then_resume(tmp_path, monkeypatch):
-    process = start(tmp_path, 0.5)
-    process.stdin.write("\n")
-    process.stdin.flush()
-    for line in process.stdout:
-        if line == "batch 24\n":
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert len(list(tmp_path.glob("*.parts/*.safetensors"))) == 3
-    assert not list(tmp_path.glob("*.safetensors"))
-    seen: list[int] = []
-    original = extraction.FeatureExtraction.predict_step
-    monkeypatch.setattr(
-        extraction.FeatureExtraction,
-        "predict_step",
-        lambda self, batch, i: seen.extend(batch[-1].tolist()) or original(self, batch, i),
-    )
-    resumed = run(tmp_path)
-    assert seen == [*range(24, 43)]
-    whole = run(tmp_path / "other")
-    assert torch.equal(resumed.features, whole.features)
-    assert torch.equal(resumed.logits, whole.logits)
-    assert not list(tmp_path.glob("*.parts"))
-    assert not list(tmp_path.glob("*.tmp"))
-
-
-def test_two_processes_at_once(tmp_path):
-    processes = [start(tmp_path, 0.3), start(tmp_path, 0.3)]
-    assert [process.stdout.readline() for process in processes] == ["ready\n", "ready\n"]
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    outputs = [process.communicate(timeout=120)[0].split("\n") for process in processes]
-    worked = sorted(sum(line.startswith("batch") for line in lines) for lines in outputs)
-    assert worked == [0, 6]  # one did all 6 batches, the other none
-    assert len({line for lines in outputs for line in lines if line.startswith("sum")}) == 1
 
 
 def test_progress_counts_images(tmp_path, monkeypatch, capsys):

@@ -13,6 +13,7 @@ from modelrank.data.images import ImageData, ImageSplit
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.truth.finetune import FineTuning
+from modelrank.truth.tasks import TransferTask
 
 
 def small_network():
@@ -87,3 +88,22 @@ def protocol():
         checkpoint_every=1000,
         workers=0,
     )
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The steps that are trained; `steps.stop_at` raises in the step of that number since the last clear."""
+
+    class Steps(list):
+        stop_at = -1
+
+    seen, plain = Steps(), TransferTask.training_step
+
+    def step(self, batch, batch_index):
+        seen.append(self.done + self.global_step)
+        if len(seen) == seen.stop_at:
+            raise RuntimeError("killed")
+        return plain(self, batch, batch_index)
+
+    monkeypatch.setattr(TransferTask, "training_step", step)
+    return seen

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 
@@ -19,7 +18,6 @@ from modelrank.truth.frozen import LinearProbe
 from modelrank.truth.grid import Racing
 from modelrank.truth.ledger import Asked, data_id, measured, model_id, protocol_id
 from modelrank.truth.measure import cell_folder, measure, record
-from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError, NotMeasured
 
 
@@ -59,25 +57,6 @@ def test_grid_on_train_then_train_and_val_then_test_once(tmp_path, digits, model
     assert watched == []
 
 
-@pytest.fixture
-def steps(monkeypatch):
-    """The steps that are trained; `steps.stop_at` raises in the step of that number since the last clear."""
-
-    class Steps(list):
-        stop_at = -1
-
-    seen, plain = Steps(), TransferTask.training_step
-
-    def step(self, batch, batch_index):
-        seen.append(self.done + self.global_step)
-        if len(seen) == seen.stop_at:
-            raise RuntimeError("killed")
-        return plain(self, batch, batch_index)
-
-    monkeypatch.setattr(TransferTask, "training_step", step)
-    return seen
-
-
 def test_interrupted_grid_goes_on_where_it_was(tmp_path, digits, model, trainer, protocol, watched, steps):
     steps.stop_at = 65
     with pytest.raises(RuntimeError, match="killed"):
@@ -87,33 +66,6 @@ def test_interrupted_grid_goes_on_where_it_was(tmp_path, digits, model, trainer,
     watched.clear()
     measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
     assert watched == [("train",)] * 2 + [("train", "val"), "test"]
-
-
-@pytest.mark.parametrize("racing", [None, Racing(start=0.05, rung=20, finalists=2, margin=1.0)])
-def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, digits, model, trainer, protocol, steps, racing):
-    protocol = replace(
-        protocol,
-        learning_rates=[0.02, 0.05],
-        weight_decays=[0.0],
-        checkpoint_every=10,
-        racing=racing,
-        smallest_crop=0.3,
-    )
-    whole = measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "whole")
-    for stop_at in (5, 25, 33):
-        steps.clear()
-        steps.stop_at = stop_at
-        with pytest.raises(RuntimeError, match="killed"):
-            measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "cut")
-    steps.clear()
-    steps.stop_at = -1
-    row = measure(model, digits, protocol, trainer=trainer, cache=tmp_path / "cut")
-    assert 0 < len(steps) < 90
-    for column in ("accuracy", "val_accuracy", "lr"):
-        assert row[column] == whole[column]
-    for cut, uncut in zip(row["trainings"], whole["trainings"], strict=True):
-        assert [(step, value) for step, _, value in cut["curve"]] == [(s, v) for s, _, v in uncut["curve"]]
-    assert len(list((tmp_path / "cut").rglob("*.ckpt"))) == 1  # that of the measured network
 
 
 @pytest.mark.parametrize("racing", [None, Racing(start=0.05, rung=10, finalists=2, margin=1.0)])
@@ -165,19 +117,6 @@ def test_a_race_trains_the_promising_rates_to_the_end_and_measures_the_best_as_i
     assert len(curve) >= 10
     assert curve[-1][0] == 30
     assert [second for _, second, _ in curve] == sorted(second for _, second, _ in curve)
-
-
-def test_a_training_cut_short_is_no_measurement(tmp_path, digits, model, protocol):
-    def limited(**arguments):
-        return pl.Trainer(accelerator="cpu", devices=1, **arguments)
-
-    with pytest.raises(ModelRankError, match="3 of 30 steps were trained; take what limits"):
-        measure(model, digits, protocol, trainer=partial(limited, limit_train_batches=3), cache=tmp_path)
-    with pytest.raises(ModelRankError, match="of 200 test images were measured; take what limits"):
-        measure(model, digits, protocol, trainer=partial(limited, limit_test_batches=2), cache=tmp_path)
-    with pytest.raises(ModelRankError, match="15 of 30 steps were trained; take what limits"):
-        measure(model, digits, protocol, trainer=partial(limited, accumulate_grad_batches=2), cache=tmp_path / "again")
-    assert not list(tmp_path.rglob("row.json"))
 
 
 def test_divergence_fails_a_grid_point_or_all(tmp_path, digits, model, trainer, protocol):
@@ -270,20 +209,6 @@ def test_a_probed_head_starts_where_the_linear_probe_ends(tmp_path, digits, mode
     assert ids[1] == ids[3]
 
 
-def test_a_probed_head_goes_on_from_its_checkpoint(tmp_path, digits, model, trainer, protocol):
-    probe = LinearProbe("probe", strengths=[1.0], image_size=None, batch_size=64, workers=0)
-    probed = replace(protocol, probe=probe, steps=8)
-
-    def arm(folder):
-        made = probed.arms(model, digits, trainer=trainer, folder=tmp_path / folder, cache=tmp_path, seed=0)
-        return made({"lr": 0.01, "wd": 0.0})
-
-    arm("stopped").advance(4)
-    arm("stopped").advance(8)
-    arm("whole").advance(8)
-    assert arm("stopped").test(8)["value"] == arm("whole").test(8)["value"]
-
-
 def test_the_head_has_its_own_learning_rate(digits, model, protocol, tmp_path):
     adam = replace(protocol, optimizer=torch.optim.AdamW, head_learning_rate=0.1)
     task = adam._task(model.load(tmp_path), digits, {"lr": 0.01, "wd": 0.0}, 8)
@@ -350,25 +275,3 @@ def test_training_flips_only_images_whose_targets_bear_it(tmp_path, digits, mode
     assert not flips
     measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
     assert flips, "another cell, so measured on its own"
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
-def test_a_batch_that_does_not_fit_is_refused_with_the_way_out(
-    tmp_path, digits, model, trainer, protocol, error, monkeypatch
-):
-    def step(self, batch, batch_index):
-        raise error
-
-    monkeypatch.setattr(TransferTask, "training_step", step)
-    with pytest.raises(ModelRankError, match=r"a batch of 32 images does not fit .*another protocol.*batch_size=N"):
-        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
-    assert not list(cell_folder(model, digits, protocol, cache=tmp_path, seed=0).glob("**/*.json"))
-
-
-def test_a_full_disk_is_said(tmp_path, digits, model, trainer, protocol, monkeypatch):
-    def full(state, path):
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nframe #0: ...")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(ModelRankError, match=r"cannot write to .*unexpected pos 64 vs 0; make room there"):
-        measure(model, digits, protocol, trainer=trainer, cache=tmp_path)
