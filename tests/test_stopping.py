@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import os, sys, time
 from modelrank import stopping
-stopping.heed()
+stopping.heed(begun=True)
 read, write = os.pipe()
 if not os.fork():  # as a loader's worker before it has begun
     os.write(write, b".")
@@ -55,7 +55,7 @@ def test_a_signal_where_exceptions_are_ignored_is_not_lost():
     program = """
 import os, time
 from modelrank import stopping
-stopping.heed()
+stopping.heed(begun=True)
 def wait():
     print("begun", flush=True)
     time.sleep(2)
@@ -88,7 +88,7 @@ def test_a_download_is_not_waited_for(tmp_path):
 import sys, time
 from pathlib import Path
 from modelrank import packages, stopping
-stopping.heed()
+stopping.heed(begun=True)
 def client(package, folder):
     print("begun", flush=True)
     time.sleep(60)
@@ -115,7 +115,7 @@ def test_an_error_after_a_stop_is_the_stop_and_before_it_is_none_of_its_business
 AGAIN = """
 import os, signal
 from modelrank import stopping
-stopping.heed()
+stopping.heed(begun=True)
 stopping.again()
 print("before")
 try:
@@ -124,6 +124,44 @@ except KeyboardInterrupt:
     print("stopped")
 try:
     stopping.again()
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_a_stop_before_anything_has_begun_ends_at_once_whoever_would_swallow_it():
+    run = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (143, "", "")
+
+
+EARLY = """
+import os, signal
+from modelrank import stopping
+stopping.heed(begun=False)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except BaseException:
+    pass
+print("went on")
+"""
+
+
+def test_a_stop_that_was_swallowed_between_two_jobs_is_still_asked_for():
+    assert subprocess.run([sys.executable, "-c", BETWEEN], capture_output=True, text=True).stdout == "stopped\n"
+
+
+BETWEEN = """
+import os, signal
+from modelrank import stopping
+stopping.heed(begun=True)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except BaseException:
+    pass
+stopping.heed(begun=True)
+try:
+    stopping.again()
+    print("went on")
 except KeyboardInterrupt:
     print("stopped")
 """

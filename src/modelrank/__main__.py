@@ -17,12 +17,13 @@ from modelrank.types import ModelRankError
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
     log = logging.getLogger("modelrank")
-    stopping.heed()  # here too: a launcher may have started another process for this job
+    stopping.heed(begun=True)  # here too: a launcher may have started another process for this job
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     if cfg.skip_done and sweep.already_done():
         log.info("done already, skipped (skip_done=true)")
         return
     try:
+        stopping.again()  # it may have come while Hydra put this job of a sweep together
         build.refuse_impossible(cfg, sweeping=sweeping)
         try:
             with ranks.own_part(cfg) as own, build.tracker(own) as tracker:
@@ -30,13 +31,11 @@ def main(cfg: DictConfig) -> None:
         finally:
             if left := sorted(path.name for path in Path(cfg.paths.run).glob("[!.]*") if path.suffix != ".log"):
                 log.info("left in %s: %s", cfg.paths.run, ", ".join(left))
-    except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
-        log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
-        stopping.leave()  # it ends a sweep too
-    except Exception as error:
-        if stopping.asked():
+    except BaseException as error:
+        # Lightning makes a SystemExit of the interrupt, other libraries errors of their own
+        if stopping.asked() or not isinstance(error, Exception):
             log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
-            stopping.leave()
+            stopping.leave()  # it ends a sweep too
         if sweeping or not isinstance(error, ModelRankError) or log.isEnabledFor(logging.DEBUG):
             log.exception("the job failed")  # Hydra leaves no traceback in a job's own log
             raise
@@ -45,7 +44,7 @@ def main(cfg: DictConfig) -> None:
 
 def run() -> None:
     """The console script."""
-    stopping.heed()
+    stopping.heed(begun=False)
     try:
         build.refuse_unreadable(sys.argv[1:])
         build.refuse_foreign(sys.argv[1:])
@@ -54,6 +53,10 @@ def run() -> None:
         sys.exit(f"modelrank: {error}")
     except KeyboardInterrupt:
         stopping.leave()
+    except SystemExit:
+        if stopping.asked():  # Hydra takes a stop between the jobs of a sweep for a fault of the configuration
+            stopping.leave()
+        raise
 
 
 if __name__ == "__main__":

@@ -23,9 +23,14 @@ ONCE = 1.0  # seconds: a terminal, `timeout` and schedulers may send one stop to
 
 
 class _Stop:
-    """The first signal and the time it came; of the process that began to heed."""
+    """The first signal and the time it came; of the process that began to heed.
 
-    def __init__(self) -> None:
+    begun: whether there is anything to be closed; while the configuration is put together there is not, and Hydra and
+    OmegaConf take an exception there for one of theirs.
+    """
+
+    def __init__(self, *, begun: bool) -> None:
+        self.begun = begun
         self.process, self.number, self.came = os.getpid(), 0, 0.0
         self.ending = False  # Python has begun to end, or is about to: nothing is left to be stopped
         hook = sys.unraisablehook
@@ -33,6 +38,8 @@ class _Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # a forked loader worker, which has inherited this: its parent does the rest
+            os._exit(128 + number)
+        if not self.begun:
             os._exit(128 + number)
         if self.number:
             if time.monotonic() - self.came > ONCE:
@@ -59,15 +66,21 @@ class _Stop:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-_stop = _Stop()
+_stop = _Stop(begun=True)
 
 
-def heed() -> None:
-    """From here on; where somebody else handles these signals (a scheduler's plugin, `nohup`), they go on to."""
+def heed(*, begun: bool) -> None:
+    """From here on; where somebody else handles these signals (a scheduler's plugin, `nohup`), they go on to.
+
+    begun: False while there is nothing to be closed: a stop then ends the process at once. A stop that has come to this
+    process stays asked for.
+    """
     global _stop
     if threading.current_thread() is not threading.main_thread():
         return
-    _stop = _Stop()
+    before, _stop = _stop, _Stop(begun=begun)
+    if before.process == _stop.process:
+        _stop.number, _stop.came = before.number, before.came
     sys.unraisablehook = _stop.ignored
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # now: Lightning puts back what was there before it ran
     atexit.register(_stop.still)
