@@ -66,7 +66,7 @@ def rules(protocol: object, data: ImageData, shares: Sequence[float], widths: Se
     ModelRankError: a protocol that trains nothing, a task that it is not for, shares that do not rise to 1.
     """
     if not isinstance(protocol, FineTuning):
-        raise ModelRankError("stage=recommend fine-tunes: give a protocol that does, such as protocol=finetune_offline")
+        raise ModelRankError("stage=recommend fine-tunes: give a protocol that does (protocol=finetune_random_head)")
     check_task(protocol.name, data, protocol.tasks)
     rising = bool(shares) and list(shares) == sorted(set(shares)) and shares[0] > 0 and shares[-1] == 1
     if not rising or len(widths) != len(shares):
