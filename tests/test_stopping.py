@@ -165,3 +165,22 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
+
+
+def test_the_next_command_of_a_process_is_not_stopped_by_the_stop_of_the_one_before():
+    assert subprocess.run([sys.executable, "-c", NEXT], capture_output=True, text=True).stdout == "goes on\n"
+
+
+NEXT = """
+import os, signal
+from modelrank import stopping
+stopping.heed(begun=True)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    pass
+stopping.heed(begun=False)
+stopping.heed(begun=True)
+stopping.again()
+print("goes on")
+"""

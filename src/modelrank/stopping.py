@@ -72,14 +72,14 @@ _stop = _Stop(begun=True)
 def heed(*, begun: bool) -> None:
     """From here on; where somebody else handles these signals (a scheduler's plugin, `nohup`), they go on to.
 
-    begun: False while there is nothing to be closed: a stop then ends the process at once. A stop that has come to this
-    process stays asked for.
+    begun: False where a command begins and there is nothing to be closed: a stop then ends the process at once, and one
+    that an earlier command of this process had is forgotten. Afterwards a stop that has come stays asked for.
     """
     global _stop
     if threading.current_thread() is not threading.main_thread():
         return
     before, _stop = _stop, _Stop(begun=begun)
-    if before.process == _stop.process:
+    if begun and before.process == _stop.process:
         _stop.number, _stop.came = before.number, before.came
     sys.unraisablehook = _stop.ignored
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # now: Lightning puts back what was there before it ran
