@@ -51,6 +51,12 @@ def test_the_heat_map_has_the_values_and_the_texts_can_be_taken_along(tmp_path, 
     assert "Against disco, data set by data set" in text
 
 
+def test_scorers_of_different_models_have_no_average_ranks_and_the_page_says_so(tmp_path):
+    rows = sweep()
+    assert "No average ranks" not in written(rows, tmp_path)
+    assert "No average ranks" in written(rows.assign(n_models=range(len(rows))), tmp_path)
+
+
 @pytest.mark.parametrize("metric", ["regret_at_1", "rel_at_1"])
 def test_the_best_cell_is_the_strongest_whichever_way_is_better(tmp_path, metric, check_page):
     rows = sweep().rename(columns={"tau_w": metric})
