@@ -169,7 +169,8 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
     if (given := str(cfg.trainer.get("precision", "32-true"))) != "32-true":
         raise ModelRankError(
             f"trainer.precision={given} would change nothing: fine-tuning computes in protocol.precision "
-            "(protocol.depthwise_precision for networks with depthwise convolutions), everything else in float32"
+            "(protocol.depthwise_precision for networks with depthwise convolutions), extraction in "
+            "extraction.precision"
         )
     if limits := [name for name in cfg.trainer if DECIDING.match(str(name))]:
         raise ModelRankError(

@@ -76,6 +76,36 @@ def test_float16(tmp_path):
         run(tmp_path, dtype="float8")
 
 
+@pytest.mark.filterwarnings("ignore:.*AMP with fp16 is not supported on CPU")
+def test_half_precision_gives_nearly_the_same_features_in_a_file_of_their_own(tmp_path):
+    full, half = run(tmp_path), run(tmp_path, precision="bf16-mixed")
+    assert full.key != half.key
+    assert half.features.dtype == torch.float32
+    assert not torch.equal(half.features, full.features)
+    torch.testing.assert_close(half.features, full.features, rtol=0.02, atol=0.02)
+    with pytest.raises(
+        ModelRankError, match=r"extraction\.precision=16-mixed: not on this device, where bf16-mixed is"
+    ):
+        run(tmp_path, precision="16-mixed")
+    with pytest.raises(ModelRankError, match=r"extraction\.precision=int8: give one of 32-true, bf16-mixed, 16-mixed"):
+        run(tmp_path, precision="int8")
+
+
+def test_a_compiled_network_has_the_same_features(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))  # minutes, else; see the slow test
+    assert torch.equal(run(tmp_path / "a", compile=True).features, run(tmp_path / "b").features)
+    assert len(compiled) == 1
+
+
+@pytest.mark.slow
+def test_torch_compile_finds_the_penultimate_layer_of_every_batch(tmp_path):
+    compiled = run(tmp_path / "a", compile=True)
+    plain = run(tmp_path / "b")
+    torch.testing.assert_close(compiled.features, plain.features, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(compiled.logits, plain.logits, rtol=1e-5, atol=1e-5)
+
+
 def test_every_setting_that_changes_features_has_a_file_of_its_own(tmp_path):
     run(tmp_path)
     run(tmp_path, image_size=16)  # the model's own size: the same file

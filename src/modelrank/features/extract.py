@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelrank.hub.preprocessing import Preprocessing
 
 DTYPES = ("float32", "float16")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +44,8 @@ def extract(
     batch_size: int,
     workers: int | None = None,
     dtype: str = "float32",
+    precision: str = "32-true",
+    compile: bool = False,
     boxes: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> FeatureSet:
@@ -51,19 +54,25 @@ def extract(
     Detection: one row a box, in the order of `data.boxes.box_rows`, its features pooled over it as `boxes` says
     (arguments of `features.box_pooling.BoxPooling`); no logits, since no classifier sees a box alone.
 
-    Deterministic: evaluation transform, float32 arithmetic on one device, stored as `dtype`. Of several processes that
-    ask for the same features one works and the others wait. A killed extraction goes on where it stopped, with the
+    Deterministic: evaluation transform, `precision` arithmetic on one device, stored as `dtype`. Of several processes
+    that ask for the same features one works and the others wait. A killed extraction goes on where it stopped, with the
     same batches, so its result is the same as that of an uninterrupted one.
 
     image_size: side in pixels, None for the model's own. batch_size, workers: of the loader; no part of the key.
     workers: processes that decode images; None: one a core where there are images to decode. Decoded images are kept
     in `data.pixels`, so that the next model finds them.
+    compile: by torch.compile first, once a network; like the device no part of the key (float32 agrees to rounding).
     seed: of the random control's weights.
-    Raises ModelRankError for features that are NaN or infinite, a store that cannot be written, a wrong `dtype`, and
-    what loading the model or an image raises. Cost: one forward pass per image; memory N x (D + S) beyond the model.
+    Raises ModelRankError for features that are NaN or infinite, a store that cannot be written, a wrong `dtype`, a
+    `precision` that the device does not have, boxes with `compile`, and what loading the model or an image raises.
+    Cost: one forward pass per image; memory N x (D + S) beyond the model.
     """
     if dtype not in DTYPES:
         raise ModelRankError(f"extraction.dtype={dtype}: give one of {', '.join(DTYPES)}")
+    if precision not in PRECISIONS:
+        raise ModelRankError(f"extraction.precision={precision}: give one of {', '.join(PRECISIONS)}")
+    if compile and data.task == "detection":
+        raise ModelRankError("extraction.compile=true is for images; box features read maps inside the network")
     scored = list(scored)
     preprocessing = model.preprocessing.at(image_size)
     pooling = _pooling(boxes) if data.task == "detection" else None
@@ -75,6 +84,8 @@ def extract(
         "dtype": dtype,
         "layer": "penultimate" if pooling is None else pooling.identity(),
     }
+    if precision != "32-true":  # the keys of float32 are older than the choice
+        identity["precision"] = precision
     if "rest" in scored:  # no part of the fingerprint, which is of what networks learn from and are tested on
         identity["rest"] = data.splits["rest"].digest()
     key = store.key(identity)
@@ -95,6 +106,8 @@ def extract(
                     batch_size=batch_size,
                     workers=workers,
                     dtype=dtype,
+                    precision=precision,
+                    compile=compile,
                     seed=seed,
                 )
                 gc.collect()  # trainer and network hold each other, and Python counts objects, not gigabytes
@@ -147,6 +160,8 @@ def _forward(
     batch_size: int,
     workers: int | None,
     dtype: str,
+    precision: str,
+    compile: bool,
     seed: int,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors that are stored and the facts for their header.
@@ -164,6 +179,8 @@ def _forward(
 
     network = model.load(cache, seed=seed)
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
+    if compile:
+        network.compile()
     if pooling is None:
         plan = over_images(network, splits, preprocessing)
     else:
@@ -179,14 +196,18 @@ def _forward(
             workers=_workers(splits, images) if workers is None else workers,
             collate_fn=plan.collate,
         )
-        # One device and float32 whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
+        # One device whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
         runner = trainer(
             callbacks=[writer],
             devices=1,
             strategy="auto",
-            precision="32-true",
+            precision=precision,
             **SILENT,
         )
+        if runner.precision != precision:  # Lightning takes another where the device has none
+            raise ModelRankError(
+                f"extraction.precision={precision}: not on this device, where {runner.precision} is nearest"
+            )
         runner.predict(plan.task, batches, return_predictions=False)
         return runner
 
