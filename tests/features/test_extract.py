@@ -99,6 +99,7 @@ def test_a_compiled_network_has_the_same_features(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, in its compiler's own imports
 def test_torch_compile_finds_the_penultimate_layer_of_every_batch(tmp_path):
     compiled = run(tmp_path / "a", compile=True)
     plain = run(tmp_path / "b")
