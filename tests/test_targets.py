@@ -62,6 +62,11 @@ def test_objects_of_boxes_have_classes_too():
     (np.array([0.5, 1.0]), "classification", r"wants whole numbers or text as targets; they hold 0\.5"),
     (np.array([np.nan, 1.0]), "classification", "1 of 2 are missing"),
     (np.array(["a", "b"]), "regression", "targets are text"),
+    (np.ma.masked_equal(LABELS, 2), None, "are missing"),
+    (np.eye(4)[LABELS], "classification", r"wants one class a sample.*targets\.argmax\(1\)"),
+    (LABELS[:, None, None], None, r"of shape \(40, 1, 1\)"),
+    (3, None, r"of shape \(\)"),
+    (LABELS, "clasification", "task='clasification': give one of classification, "),
 ])  # fmt: skip
 def test_what_cannot_be_read_is_said(y, task, message):
     with pytest.raises(ValueError, match=message):

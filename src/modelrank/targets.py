@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -26,7 +26,13 @@ def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool 
     A warning says so where floating numbers are taken for classes and more than half of the samples have one of
     their own.
     """
+    if task is not None and task not in get_args(Task):
+        raise ValueError(
+            f"task={task!r}: give one of {', '.join(get_args(Task))}, or None for what the targets look like"
+        )
     y = _values(targets)
+    if y.ndim not in (1, 2):
+        raise ValueError(f"targets are of shape {y.shape}; give N labels or numbers, or N x C")
     if y.ndim == 2 and y.shape[1] == 1 and task != "multilabel":
         y = y[:, 0]
     if task is None:
@@ -41,6 +47,11 @@ def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool 
         if y.dtype.kind == "U":
             raise ValueError("targets are text, and task='regression' wants numbers")
         return y.astype(np.float64) if y.dtype.kind == "i" else y, task
+    if y.ndim == 2 and task != "multilabel":
+        raise ValueError(
+            f"targets are of shape {y.shape}, and task={task!r} wants one class a sample; if a 1 in a row marks "
+            "its class, give targets.argmax(1)"
+        )
     if y.dtype.kind == "U":
         return np.unique(y, return_inverse=True)[1].reshape(y.shape).astype(np.int64), task
     if not _whole(y):
@@ -75,6 +86,8 @@ def _values(targets: ArrayLike | Tensor) -> np.ndarray:
         targets = targets.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue] a tensor
         targets = targets.float() if targets.dtype.itemsize == 2 and targets.is_floating_point() else targets
     y = np.asarray(targets)
+    if isinstance(targets, np.ma.MaskedArray):
+        _refuse_missing(int(np.ma.count_masked(targets)), y)
     if y.dtype.kind == "O":
         y = _of_objects(y)
     if y.dtype.kind in "biu":

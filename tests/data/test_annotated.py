@@ -104,12 +104,12 @@ STORED = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.T
           8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180, 2: Image.Transpose.FLIP_LEFT_RIGHT}  # fmt: skip
 
 
-def lay_on_its_side(path, orientation):
+def lay_on_its_side(path, orientation, kind="PNG"):
     """Store the picture as a camera does: turned, with the note that turns it back."""
     note = Image.Exif()
     note[ExifTags.Base.Orientation] = orientation
     picture = Image.open(path).transpose(STORED[orientation])
-    picture.save(path, exif=note)
+    picture.save(path, kind, exif=note)
     return picture.size
 
 
@@ -146,6 +146,34 @@ def test_boxes_of_a_turned_picture_of_the_same_size_are_refused(tmp_path, name, 
     lay_on_its_side(path, orientation)
     with pytest.raises(ModelRankError, match=rf"a\.png holds an EXIF note to turn it \(orientation {orientation}\)"):
         dataset(name, root).load(tmp_path / "cache")
+
+
+def test_boxes_follow_a_tiff_which_pillow_turns_itself(tmp_path):
+    root = FORMATS["coco_folder"](tmp_path / "d")
+    (path,) = root.rglob("a.png")
+    pixels = np.asarray(Image.open(path))
+    Image.open(path).save(path, "TIFF")
+    lay_on_its_side(path, 6, "TIFF")
+    data = dataset("coco_folder", root).load(tmp_path / "cache")
+    assert objects_of(data)["a"] == EXPECTED["a"]
+    np.testing.assert_array_equal(np.asarray(data.splits["train"][0][0]), pixels)
+
+
+@every_format
+def test_a_turned_picture_without_boxes_is_taken(tmp_path, name):
+    root = FORMATS[name](tmp_path / "d")
+    (path,) = root.rglob("c.png")
+    lay_on_its_side(path, 3)
+    assert objects_of(dataset(name, root).load(tmp_path / "cache"))["c"] == []
+
+
+@pytest.mark.parametrize("name", ["coco_folder", "voc_folder"])  # YOLO takes every image of a folder
+def test_images_that_are_not_listed_are_counted(tmp_path, name):
+    root = FORMATS[name](tmp_path / "d")
+    (one,) = root.rglob("a.png")
+    write_image(one.with_name("unlisted.png"), (20, 20))
+    notes = dataset(name, root).load(tmp_path / "cache").notes
+    assert any(note.startswith("left out: 1 images that are not listed (") and "unlisted.png" in note for note in notes)
 
 
 @every_format

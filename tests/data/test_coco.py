@@ -22,6 +22,12 @@ def test_crowds_are_left_out(tmp_path, caplog):
     assert "left out: 1 crowds or difficult objects" in caplog.text
 
 
+@pytest.mark.parametrize("no", [0, "0", False, None])
+def test_no_crowd_however_it_is_said(tmp_path, no):
+    data = load(tmp_path, lambda d: d["annotations"][0].update(iscrowd=no))
+    assert objects_of(data)["a"] == IMAGES[0][3]
+
+
 def test_files_of_other_names_and_a_shared_image_folder(tmp_path):
     root = coco(tmp_path / "d")
     for old, new in (("train", "things_2017"), ("test", "held_out")):

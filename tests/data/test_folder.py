@@ -170,7 +170,7 @@ def test_copies_that_programs_make_are_left_out_and_counted(tmp_path, caplog):
     plain = folder(root).load(tmp_path / "cache")
     image = png(noise(12, 16, 3, seed=77))
     for name in ("a/.ipynb_checkpoints/000-checkpoint.png", "a/._000.png", "b/@eaDir/thumb.png", "__MACOSX/a/._x.png",
-                 ".git/x.png", "Thumbs/a.png", "lost+found/b.png"):  # fmt: skip
+                 ".git/x.png", "a/Thumbs/a.png", "lost+found/b.png"):  # fmt: skip
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(image)
     (root / "a/Thumbs.db").write_bytes(b"x")
@@ -179,10 +179,22 @@ def test_copies_that_programs_make_are_left_out_and_counted(tmp_path, caplog):
     assert every_id(data) == every_id(plain)
     assert data.fingerprint == plain.fingerprint
     notes = " ".join(data.notes)
-    assert "left out: 3 hidden files and copies that programs made (a/._000.png, " in notes
+    assert "left out: 7 hidden files and copies that programs made (.git/x.png, __MACOSX/a/._x.png, " in notes
     assert "left out: 1 files that are no images (.db) (a/Thumbs.db)" in notes
     assert "files that are no images (no suffix) (a/notes)" in notes
     assert all(note in caplog.text for note in data.notes)
+
+
+def test_a_class_may_begin_with_underscores(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "__background__": 4})
+    assert folder(root).load(tmp_path).classes == ("__background__", "a")
+
+
+def test_thumbnails_beside_classes_are_a_class_only_if_it_is_said(tmp_path):
+    root = image_folder(tmp_path / "images", {"fist": 4, "palm": 4, "thumbs": 4})
+    with pytest.raises(ModelRankError, match=r"thumbs may hold small copies .*splits=\{\}"):
+        folder(root).load(tmp_path)
+    assert changed(root, **{"copies.folder.splits": {}}).load(tmp_path).classes == ("fist", "palm", "thumbs")
 
 
 def test_images_by_their_content_whatever_they_are_called(tmp_path):
@@ -222,6 +234,17 @@ def test_a_broken_link_is_named(tmp_path):
         folder(root).load(tmp_path)
 
 
+def test_a_broken_link_to_a_folder_is_named(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    (root / "a/more").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ModelRankError, match=r"a/more \(.*No such file"):
+        folder(root).load(tmp_path)
+    (root / "a/more").unlink()
+    (root / "c").symlink_to(tmp_path / "nowhere")  # it may have been a class
+    with pytest.raises(ModelRankError, match=r"images/c is a link that leads nowhere"):
+        folder(root, on_unreadable="skip").load(tmp_path)
+
+
 def test_names_that_are_no_utf8_work_and_are_shown(tmp_path):
     root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
     (root / "a/000.png").rename(root / os.fsdecode(b"a/na\xefve.png"))
@@ -253,7 +276,7 @@ def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
 def test_pictures_that_use_few_of_16_bits_are_refused(tmp_path):
     root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
     Image.fromarray(noise(12, 16).astype(np.uint16) * 16).save(root / "a/deep.png")
-    with pytest.raises(ModelRankError, match=r"1 images store 16 bits a number but use 6\.2% .*a/deep\.png"):
+    with pytest.raises(ModelRankError, match=r"1 images store 16 bits .* the largest is 6\.2% .*a/deep\.png"):
         folder(root).load(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 from tests.data.making import noise, png
 
-from modelrank.data.pixels import SUFFIXES, as_rgb, image_size, range_used
+from modelrank.data.pixels import SUFFIXES, as_rgb, image_size, range_used, stored_size
 from modelrank.types import ModelRankError
 
 GREY = noise(6, 8)
@@ -20,12 +20,34 @@ def saved(path, image, **options):
     return path
 
 
+def png_file(path, width, height, bits, colour_type, rows):
+    """Of kinds that Pillow does not write."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
 def test_transparency_becomes_white():
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[:2, :, 3] = 255
     pixels = np.asarray(as_rgb(Image.fromarray(rgba)))
     assert pixels[:2].max() == 0
     assert pixels[2:].min() == 255
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_a_colour_that_a_png_calls_transparent_becomes_white(tmp_path, mode):
+    pixels = np.full((4, 4), 7, np.uint8)
+    pixels[:2] = 200
+    image = Image.fromarray(pixels).convert(mode)
+    found = np.asarray(as_rgb(saved(tmp_path / "a.png", image, transparency=(7, 7, 7) if mode == "RGB" else 7)))
+    assert (found[:2] == 200).all()
+    assert (found[2:] == 255).all()
 
 
 def test_sixteen_bit_grey_keeps_its_contrast():
@@ -72,12 +94,15 @@ def test_of_an_animation_the_first_picture(tmp_path, suffix):
     np.testing.assert_array_equal(np.asarray(as_rgb(path)), np.asarray(first))
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])  # a TIFF is turned by Pillow when its pixels are read
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_upright_by_its_note_as_pillow_does(tmp_path, orientation):
+def test_turned_upright_by_its_note_as_pillow_does(tmp_path, orientation, suffix):
     note = Image.Exif()
     note[ExifTags.Base.Orientation] = orientation
-    path = saved(tmp_path / "a.png", Image.fromarray(noise(6, 8, 3)), exif=note)
+    options = {"lossless": True} if suffix == ".webp" else {}
+    path = saved(tmp_path / f"a{suffix}", Image.fromarray(noise(6, 8, 3)), exif=note, **options)
     with Image.open(path) as stored:
+        assert stored_size(stored) == (8, 6)
         expected = ImageOps.exif_transpose(stored)
     found = as_rgb(path)
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
@@ -97,6 +122,17 @@ def test_how_much_of_16_bits_a_picture_uses(tmp_path):
         assert range_used(image) == pytest.approx(int(GREY.max()) * 16 / 65535)
     with Image.open(saved(tmp_path / "b.png", Image.fromarray(GREY))) as image:
         assert range_used(image) is None
+    with Image.open(saved(tmp_path / "c.tiff", Image.fromarray(np.full((2, 3), 0.25, np.float32)))) as image:
+        assert range_used(image) == 0.25
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_alpha_is_no_part_of_the_range_that_is_used(tmp_path, colour_type, channels):
+    pixels = np.full((2, 3, channels), 0xFFFF, ">u2")
+    pixels[..., : channels - (colour_type > 2)] = 0x0FFF
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    with Image.open(png_file(tmp_path / "a.png", 3, 2, 16, colour_type, rows)) as image:
+        assert range_used(image) == pytest.approx(1 / 16, abs=0.01)
 
 
 def test_unreadable_file_is_named(tmp_path):
@@ -107,12 +143,7 @@ def test_unreadable_file_is_named(tmp_path):
 
 
 def test_gigapixels_are_refused_before_they_are_decoded(tmp_path):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-    (tmp_path / "huge.png").write_bytes(content)
+    png_file(tmp_path / "huge.png", 60_000, 60_000, 8, 0, b"\0")
     with pytest.raises(ModelRankError, match=r"huge\.png.*3600000000 pixels.*exceeds limit"):
         as_rgb(tmp_path / "huge.png")
 

@@ -27,6 +27,12 @@ def test_difficult_objects_are_left_out_everywhere(tmp_path):
     assert objects_of(load(tmp_path, text))["b"] == [("ant", 0, 0, 9, 9)]
 
 
+@pytest.mark.parametrize("word", ["False", "Unspecified", "", "0"])
+def test_an_object_is_difficult_only_where_it_is_said(tmp_path, word):
+    text = f"<annotation>{voc_object('ant', 0, 0, 9, 9, difficult=word)}</annotation>"
+    assert objects_of(load(tmp_path, text))["b"] == [("ant", 0, 0, 9, 9)]
+
+
 def test_trainval_without_a_train_list(tmp_path):
     root = voc(tmp_path / "d")
     (root / "ImageSets/Main/train.txt").rename(root / "ImageSets/Main/trainval.txt")

@@ -33,6 +33,32 @@ def test_roboflows_layout(tmp_path):
     assert objects_of(load(root, tmp_path / "cache")) == before
 
 
+@pytest.mark.parametrize("shape", [(1, 2), (2, 2), (4, 3)])  # 2 x 2 and 4 x 3: as many numbers as a polygon could have
+def test_key_points_after_a_box_are_not_read(tmp_path, shape):
+    root = yolo(tmp_path / "d")
+    plain = objects_of(load(root, tmp_path / "cache"))
+    for path in (root / "labels").rglob("*.txt"):
+        path.write_text("".join(f"{line} {'0.1 ' * shape[0] * shape[1]}\n" for line in path.read_text().splitlines()))
+    (root / "data.yaml").write_text(f"{(root / 'data.yaml').read_text()}kpt_shape: {list(shape)}\n")
+    assert objects_of(load(root, tmp_path / "cache")) == plain
+
+
+def test_images_without_labels_and_labels_without_images_are_counted(tmp_path):
+    root = yolo(tmp_path / "d")
+    (root / "labels/train/a.txt").rename(root / "labels/train/other.txt")
+    data = load(root, tmp_path / "cache")
+    notes = " ".join(data.notes)
+    assert "2 images have no file of labels and count as images without objects (images/train/a.png, " in notes
+    assert "left out: 1 text files beside the labels that belong to no image (labels/train/other.txt)" in notes
+
+
+def test_labels_may_have_suffixes_in_capitals(tmp_path):
+    root = yolo(tmp_path / "d")
+    plain = objects_of(load(root, tmp_path / "cache"))
+    (root / "labels/train/a.txt").rename(root / "labels/train/a.TXT")
+    assert objects_of(load(root, tmp_path / "cache")) == plain
+
+
 def test_an_empty_label_file_and_empty_lines(tmp_path):
     root = yolo(tmp_path / "d")
     (root / "labels/train/c.txt").write_text("")
@@ -77,6 +103,7 @@ def unfolding(level: str) -> str:
     (f"{unfolding('[{}]')}names: *a20\ntrain: images/train\n", "'names' must list"),
     (f"{unfolding('[{}]')}names: [ant, bee, cat]\ntrain: *a20\n", "give a folder, a text file"),
     (f"{unfolding('{{<<: [{}]}}')}names: *a20\ntrain: images/train\n", "has 0 to 0"),
+    (f"{unfolding('[{}]')}names: [ant, bee, cat]\ntrain: images/train\nkpt_shape: *a20\n", "kpt_shape must be two"),
     ("names: " + "[" * 5000, "cannot be read as YAML"),
     ("just words", "must have 'names'"),
     ("train: [", "cannot be read as YAML"),

@@ -148,6 +148,8 @@ def test_a_file_that_does_not_fit_is_told_by_name_and_shape(tmp_path):
         saved(tmp_path / "c.pth", {**state, "3.bias": torch.zeros(5)}).load_into(small(), tmp_path)
     with pytest.raises(ModelRankError, match=r"no name begins with 'module\.'; it holds 0\.weight"):
         saved(tmp_path / "d.pth", state, prefix="module.").load_into(small(), tmp_path)
+    with pytest.raises(ModelRankError, match=r"hub\.architecture\).*hub\.prefix\).*hub\.drop\)"):
+        saved(tmp_path / "e.pth", {**state, "3.bias": torch.zeros(5)}).load_into(small(), tmp_path)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", "net.0."])
@@ -208,6 +210,24 @@ def test_names_of_snapshots_keep_what_is_no_suffix(tmp_path):
     expected = {"best-val_loss=1.91", "best-val_loss=1.52", "acc_0.83", "best.pth", "best.pt", "v1.0", r"na\xefve"}
     assert set(models) == expected
     assert all(len(model.load(tmp_path)) == 4 for model in models.values())
+
+
+def test_suffixes_in_capitals_are_checkpoints_too(tmp_path):
+    saved(tmp_path / "a.PTH", small().state_dict())
+    saved(tmp_path / "b.safetensors", small().state_dict())
+    (tmp_path / "b.safetensors").rename(tmp_path / "b.SafeTensors")
+    models = snapshots(str(tmp_path), small, Preprocessing())
+    assert list(models) == ["a", "b"]
+    assert all(len(model.load(tmp_path)) == 4 for model in models.values())
+
+
+def test_a_broken_link_is_a_model_whose_weights_are_missing(tmp_path):
+    saved(tmp_path / "a.pth", small().state_dict())
+    (tmp_path / "b.pth").symlink_to(tmp_path / "nowhere.pth")
+    models = snapshots(str(tmp_path), small, Preprocessing())
+    assert list(models) == ["a", "b"]
+    with pytest.raises(MissingAsset, match=r"b\.pth"):
+        models["b"].load(tmp_path)
 
 
 def test_what_is_no_checkpoint_is_left_out_and_said(tmp_path, caplog):

@@ -6,7 +6,7 @@
   a warning. Numbers that are not finite, and unknown classes, are refused with the name of the file.
 - Images are turned upright by their EXIF note. Some tools count boxes on the turned image, some on the stored one; the
   size that the annotations state tells which, and boxes on the stored one are turned too. Where no size is stated, or
-  it is the same either way (upside down, mirrored, square), the image is refused.
+  it is the same either way (upside down, mirrored, square), an image with boxes is refused.
 - Crowds of COCO and 'difficult' objects of VOC are left out everywhere, also when mAP is measured: a detector that
   finds one is charged with a false alarm (the benchmarks' own evaluations look away), all models alike.
 """
@@ -25,9 +25,9 @@ import numpy as np
 
 from modelrank.data.boxes import cleaned, object_array, turned_upright
 from modelrank.data.copies import Contents, Places
-from modelrank.data.files import checked, identity, repeated
+from modelrank.data.files import LeftOut, checked, identity, images_below, repeated
 from modelrank.data.images import ImageSplit
-from modelrank.data.pixels import image_size, opened, orientation, shown
+from modelrank.data.pixels import image_size, opened, orientation, shown, stored_size
 from modelrank.keys import digest
 from modelrank.types import ModelRankError
 
@@ -71,9 +71,16 @@ def contents(
     for name, listed in splits.items():
         for each in listed:
             if not each.image.is_file():
-                raise ModelRankError(f"{each.source} lists the image {each.image}, which is not there")
+                raise ModelRankError(
+                    f"{each.source} lists the image {each.image}, which is not there; put it there, or take it out of "
+                    "the annotations"
+                )
             if (other := seen.setdefault(each.image, name)) != name:
                 raise ModelRankError(f"{each.image} is in the splits {other!r} and {name!r}; it must be in one only")
+    left_out = LeftOut()
+    for folder in sorted({image.parent for image in seen}):
+        others = [path for path in images_below(folder, LeftOut(), deep=False) if path not in seen]
+        left_out.add("images that are not listed", *others)
     found = checked(list(seen), places)
     annotations = sorted({each.source for listed in splits.values() for each in listed})
     counts: Counter[str] = Counter()
@@ -93,7 +100,7 @@ def contents(
         tuple(classes),
         f"the user's own {kind} folder {shown(root)}",
         identity(found, root, kind, settings, [[shown(path, root), digest(path)] for path in annotations]),
-        (*notes, *_dropped(counts), *repeated(paths, found, root, lambda path: None)),
+        (*notes, *left_out.notes(root), *_dropped(counts), *repeated(paths, found, root, lambda path: None)),
     )
 
 
@@ -128,9 +135,9 @@ def finite(values: Any, count: int, what: str) -> list[float]:
 def _boxes(each: Annotated) -> tuple[Any, Counter[str]]:
     size = image_size(each.image)
     with opened(each.image) as image:
-        stored, turned = image.size, orientation(image)
+        stored, turned = stored_size(image), orientation(image)
     corners = each.corners(size) if callable(each.corners) else each.corners
-    if turned != 1 and (each.size is None or stored == size):
+    if turned != 1 and len(corners) and (each.size is None or stored == size):
         raise ModelRankError(
             f"{each.image} holds an EXIF note to turn it (orientation {turned}), and {each.source} does not tell "
             "whether its boxes are of the image as it is stored or as it is shown; save the image upright, without "

@@ -151,7 +151,7 @@ def _images(document: dict[str, Any], path: Path, root: Path, positions: Mapping
         image = entry.get("image_id")
         if not isinstance(image, int | str) or image not in images:
             raise ModelRankError(f"{what} is of the image id {image}, which is not listed")
-        if entry.get("iscrowd"):
+        if entry.get("iscrowd") not in (None, 0, "0"):
             crowds[image] += 1
             continue
         category = entry.get("category_id")

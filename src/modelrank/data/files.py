@@ -29,8 +29,10 @@ NOT_READ = frozenset(
     (".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".dcm", ".exr")
 )
 COPIES = frozenset(  # what viewers and disks leave behind
-    ("@eadir", "#recycle", "$recycle.bin", "thumbs", "thumbnails", "lost+found", "system volume information")
+    ("__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information")
 )
+HIDDEN = "hidden files and copies that programs made"
+THUMBNAILS = frozenset(("thumbs", "thumbnails"))  # in the folder of a class; beside those of classes it may be a class
 
 
 @dataclass
@@ -61,12 +63,22 @@ def inside(root: Path, name: str, source: Path) -> Path:
 
 def hidden(name: str) -> bool:
     """Whether a file or folder of this name is no part of a data set: .ipynb_checkpoints, ._x.png, __MACOSX, @eaDir."""
-    return name.startswith((".", "__")) or name.casefold() in COPIES
+    return name.startswith(".") or name.casefold() in COPIES
 
 
 def folders(root: Path) -> list[Path]:
     """The sub-folders by name, links to folders among them, hidden ones not."""
     return [path for path in _inside(root) if path.is_dir() and not hidden(path.name)]
+
+
+def beside_classes(folder: Path, left_out: LeftOut) -> None:
+    """Count the hidden images beside the folders of classes; ModelRankError for a link that leads nowhere, as it may
+    have been a class."""
+    for path in _inside(folder):
+        if hidden(path.name):
+            left_out.add(HIDDEN, *(each for each in _files(path) if each.suffix.lower() in SUFFIXES))
+        elif _leads_nowhere(path):
+            raise ModelRankError(f"{shown(path)} is a link that leads nowhere; mend or remove it")
 
 
 def images_below(folder: Path, left_out: LeftOut, *, deep: bool = True) -> list[Path]:
@@ -94,13 +106,21 @@ def _walk(folder: Path, left_out: LeftOut) -> Iterator[Path]:
             continue
         seen.add((stat.st_dev, stat.st_ino))
         for path in _inside(here):
-            if hidden(path.name):
-                inner = [path] if not path.is_dir() else [each for each in path.rglob("*") if each.is_file()]
-                left_out.add("hidden files and copies that programs made", *inner)
+            if hidden(path.name) or (path.name.casefold() in THUMBNAILS and path.is_dir()):
+                left_out.add(HIDDEN, *_files(path))
             elif path.is_dir():
                 waiting.append(path)
             else:
                 yield path
+
+
+def _files(path: Path) -> list[Path]:
+    """All files below a folder; a file is its own."""
+    return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -112,7 +132,7 @@ def _inside(folder: Path) -> list[Path]:
 
 def _is_image(path: Path, left_out: LeftOut) -> bool:
     suffix = path.suffix.lower()
-    if suffix in SUFFIXES or suffix in NOT_READ:
+    if suffix in SUFFIXES or suffix in NOT_READ or _leads_nowhere(path):  # to an image, or to a folder of them
         return True
     with suppress(ModelRankError), opened(path):
         return True
@@ -143,7 +163,7 @@ def checked(paths: Sequence[Path], places: Places) -> dict[Path, Checked]:
     deep = [path for path in paths if found[path].used is not None]
     if deep and (most := max(found[path].used or 0 for path in deep)) < 0.5:
         raise ModelRankError(
-            f"{len(deep)} images store 16 bits a number but use {most:.1%} of their range at most "
+            f"{len(deep)} images store 16 bits or a floating number, but the largest is {most:.1%} of white "
             f"({shown(deep[0], places.own)}, ...), so they would be nearly black; save them in 8 bits, or scaled up"
         )
     bad = {path: one.fault for path, one in found.items() if one.fault}

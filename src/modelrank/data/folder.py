@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from modelrank.data.copies import Contents, Places
-from modelrank.data.files import LeftOut, checked, folders, identity, images_below, repeated
+from modelrank.data.files import (
+    THUMBNAILS,
+    LeftOut,
+    beside_classes,
+    checked,
+    folders,
+    identity,
+    images_below,
+    repeated,
+)
 from modelrank.data.images import ImageSplit
 from modelrank.data.pixels import shown
 from modelrank.types import MissingAsset, ModelRankError
@@ -55,6 +64,8 @@ class FolderCopy:
     def read(self, places: Places) -> Contents:
         root, left_out = places.own, LeftOut()
         parts = self._parts(root, left_out)
+        for place in dict.fromkeys((root, *parts.values())):
+            beside_classes(place, left_out)
         classes = tuple(path.name for path in folders(parts["train"]))
         if not classes:
             raise ModelRankError(
@@ -134,6 +145,11 @@ def _refuse_unclear(root: Path, top: list[Path]) -> None:
     if len(top) == 1 and inner[0]:
         raise ModelRankError(
             f"{shown(root)} holds one folder, {names[0]}; if the classes are in it, give dataset.root={shown(top[0])}"
+        )
+    if small := [name for name, path in zip(names, top, strict=True) if path.name.casefold() in THUMBNAILS]:
+        raise ModelRankError(
+            f"{shown(root)}: {small[0]} may hold small copies of the other images, or be a class; move it away, or say "
+            f"with {OPTION}={{}} that all folders are classes"
         )
     if len(top) > 1 and all(_split(path.name) for path in top):
         raise ModelRankError(

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from modelrank.types import ModelRankError
 
-RULES = 2  # of what a file is read as; part of the identity of the user's images. Raise it when a picture would change
+RULES = 3  # of what a file is read as; part of the identity of the user's images. Raise it when a picture would change
 # What is decoded, whatever a file is called. Pillow knows more; EPS would start Ghostscript, a program of its own.
 KNOWN = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
 SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in KNOWN)
@@ -71,8 +71,8 @@ def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
     if not isinstance(image, Image.Image):
         with opened(image) as file:
             return as_rgb(file)
-    turn = UPRIGHT.get(orientation(image))
     rgb = _converted(image)
+    turn = UPRIGHT.get(orientation(image))  # of a TIFF, Pillow has turned the pixels and taken the note away by now
     rgb = rgb.transpose(turn) if turn is not None else rgb
     rgb.info = {}  # with the note in it the picture would be turned once more by the next reader
     return rgb
@@ -85,8 +85,16 @@ def image_size(image: Image.Image | np.ndarray | str | Path) -> tuple[int, int]:
     if not isinstance(image, Image.Image):
         with opened(image) as file:
             return image_size(file)
-    width, height = image.size
-    return (height, width) if orientation(image) >= 5 else (width, height)
+    return _swapped(stored_size(image), orientation(image) >= 5)
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of the picture as it lies in an opened file; of a TIFF, Pillow says that of the turned one."""
+    return _swapped(image.size, image.format == "TIFF" and orientation(image) >= 5)
+
+
+def _swapped(size: tuple[int, int], swap: bool) -> tuple[int, int]:
+    return (size[1], size[0]) if swap else size
 
 
 def orientation(image: Image.Image) -> int:
@@ -99,21 +107,23 @@ def orientation(image: Image.Image) -> int:
 
 
 def range_used(image: Image.Image) -> float | None:
-    """Of an image that stores 16 bits a number: the largest one, as a share of the possible; None of all others.
+    """Of an image that stores 16 bits a number, or floating ones: the largest, as a share of white; None of all others.
 
     Cameras and microscopes of 10, 12 or 14 bits leave the upper bits empty; such a picture would be nearly black.
+    Alpha does not count.
     """
     tiles = getattr(image, "tile", None)  # of colours only this tells
     stored = str(tiles[0].args) if tiles else ""
+    if image.mode == "F":
+        return float(np.asarray(image).max())
     if image.mode.startswith("I"):
         return float(np.asarray(image).max()) / 65535
-    return np.asarray(image).max() / 255 if ";16" in stored else None
+    colours = [image.getchannel(band) for band in image.getbands() if band not in "Aa"] if ";16" in stored else []
+    return max((float(np.asarray(band).max()) / 255 for band in colours), default=None)
 
 
 def _converted(image: Image.Image) -> Image.Image:
     """A new RGB image, not turned."""
-    if image.mode == "RGB":
-        return image.copy()  # also reads the pixels while the file is open
     if image.mode == "F":
         values = np.asarray(image)
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
@@ -127,4 +137,4 @@ def _converted(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    return image.convert("RGB")  # a copy where it is RGB; also reads the pixels while the file is open

@@ -99,7 +99,7 @@ class _Read:
         tree = _parsed(self.path)
         self.objects, self.difficult = [], 0
         for thing in tree.iter("object"):
-            if (thing.findtext("difficult") or "0").strip() not in ("", "0"):
+            if (thing.findtext("difficult") or "").strip().lower() not in ("", "0", "false", "unspecified"):
                 self.difficult += 1
                 continue
             kind = (thing.findtext("name") or "").strip()

@@ -16,6 +16,7 @@ from modelrank.data.boxes import from_normalised, normalised
 from modelrank.data.copies import Contents, Places
 from modelrank.data.files import LeftOut, images_below
 from modelrank.data.folder import SPLITS
+from modelrank.data.pixels import shown
 from modelrank.types import MissingAsset, ModelRankError
 
 
@@ -24,7 +25,8 @@ class YoloCopy:
     """ROOT/data.yaml with `names` and, for train and perhaps val and test, a folder of images, a text file that lists
     images, or a list of such. The labels of .../images/.../X.jpg are in .../labels/.../X.txt, without a folder `images`
     beside X.jpg; a line an object: class, then centre x, centre y, width, height as shares of the image, or the corners
-    x, y, x, y, ... of a polygon, whose box is taken. No such file means no object.
+    x, y, x, y, ... of a polygon, whose box is taken. Where data.yaml has a `kpt_shape`, K points of D numbers follow a
+    box and are not read. No such file means no object; the notes of the contents count these images.
 
     Paths are looked for below ROOT/`path`, below ROOT, those of a list also beside it, and (Roboflow's
     `../train/images`, darknet's `data/train.txt`) below ROOT without their first part. Rules for boxes: `annotated`.
@@ -54,8 +56,12 @@ class YoloCopy:
         listed = {split: _listed(facts, split, path, left_out) for split in SPLITS if facts.get(split)}
         if "train" not in listed:
             raise ModelRankError(f"{path} names no folder of train images: 'train: images/train'")
-        splits = {split: [_image(each, path, len(classes)) for each in images] for split, images in listed.items()}
-        return contents(splits, classes, places, kind="YOLO", settings=classes, notes=left_out.notes(places.own))
+        points = _points(facts.get("kpt_shape"), path)
+        splits = {
+            split: [_image(each, path, len(classes), points) for each in images] for split, images in listed.items()
+        }
+        notes = [*_without_labels(splits, path, places.own, left_out), *left_out.notes(places.own)]
+        return contents(splits, classes, places, kind="YOLO", settings=[classes, points], notes=notes)
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -81,6 +87,31 @@ def _names(names: Any, path: Path) -> list[str]:
     if twice := [name for name in found if found.count(name) > 1]:
         raise ModelRankError(f"{path}: 'names' has {twice[0]!r} twice; rename one of them")
     return found
+
+
+def _points(shape: Any, path: Path) -> int:
+    """How many numbers of key points follow the box of an object."""
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise ModelRankError(
+            f"{path}: kpt_shape must be two whole numbers: how many points, and how many numbers for each"
+        )
+    return shape[0] * shape[1]
+
+
+def _without_labels(splits: dict[str, list[Annotated]], names: Path, root: Path, left_out: LeftOut) -> list[str]:
+    """A sentence on the images that have no file of labels; files of labels that have no image are left out."""
+    read = [each for images in splits.values() for each in images]
+    labels = {each.source for each in read} - {names}
+    for folder in sorted({path.parent for path in labels}):
+        texts = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+        left_out.add(
+            "text files beside the labels that belong to no image", *(path for path in texts if path not in labels)
+        )
+    bare = [shown(each.image, root) for each in read if each.source == names]
+    some = f"{', '.join(bare[:3])}{', ...' if len(bare) > 3 else ''}"
+    return [f"{len(bare)} images have no file of labels and count as images without objects ({some})"] * bool(bare)
 
 
 def _listed(facts: dict[str, Any], split: str, path: Path, left_out: LeftOut) -> list[Path]:
@@ -125,22 +156,23 @@ def _place(name: str, roots: list[Path], home: Path, source: Path) -> Path | Non
     return next(iter(within), None)
 
 
-def _image(image: Path, names: Path, classes: int) -> Annotated:
+def _image(image: Path, names: Path, classes: int, points: int) -> Annotated:
     """`names` is the file that the classes come from; it stands for the label file where there is none."""
     parts = list(image.parts)
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    path = Path(*parts).with_suffix(".txt")
-    if not path.is_file():
+    candidates = [Path(*parts).with_suffix(suffix) for suffix in (".txt", ".TXT")]
+    path = next((each for each in candidates if each.is_file()), None)
+    if path is None:
         return Annotated(image, names, np.empty((0, 4)), [])
     boxes, labels = [], []
     for number, line in enumerate(lines(path), 1):
         if words := line.split():
             what = f"{path}, line {number}"
-            polygon = len(words) >= 7 and len(words) % 2 == 1
-            label, *numbers = finite(words, len(words) if polygon else 5, what)
+            polygon = not points and len(words) >= 7 and len(words) % 2 == 1
+            label, *numbers = finite(words, len(words) if polygon else 5 + points, what)
             if label not in range(classes):
                 raise ModelRankError(f"{what}: class {words[0]}, but {names} has 0 to {classes - 1}")
-            boxes.append(normalised(np.array([around(numbers, what)]), (1, 1))[0] if polygon else numbers)
+            boxes.append(normalised(np.array([around(numbers, what)]), (1, 1))[0] if polygon else numbers[:4])
             labels.append(int(label))
     return Annotated(image, path, partial(from_normalised, np.array(boxes).reshape(-1, 4)), labels)

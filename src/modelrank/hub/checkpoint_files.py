@@ -60,7 +60,13 @@ class CheckpointFile:
         counters = {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
         found = counters | found
         wanted = {name: value.shape for name, value in state.items()}
-        check_fit({name: value.shape for name, value in found.items()}, wanted, where=str(self._path))
+        try:
+            check_fit({name: value.shape for name, value in found.items()}, wanted, where=str(self._path))
+        except ModelRankError as error:
+            raise ModelRankError(
+                f"{error}. Give the network that was trained, with its number of classes (hub=checkpoints: "
+                "hub.architecture), the prefix of its names (hub.prefix), or the heads that it does not have (hub.drop)"
+            ) from None
         state.update(found)  # keeps the versions of the modules, which some check
         model.load_state_dict(state)
 
@@ -142,7 +148,13 @@ def snapshots(
     if root is None or not root.is_dir():
         raise ModelRankError(f"hub.folder={folder}: give the folder that holds the run's checkpoints")
     everything = sorted(root.iterdir())
-    paths = [path for path in everything if path.suffix in SUFFIXES and path.is_file() and path.name[0] != "."]
+    paths = [
+        path
+        for path in everything
+        if path.suffix.lower() in SUFFIXES
+        and not path.is_dir()
+        and path.name[0] != "."  # a broken link is a failed row
+    ]
     if not paths:
         raise ModelRankError(f"hub.folder={folder} holds no checkpoint ({', '.join(SUFFIXES)})")
     if others := [_shown(path.name) for path in everything if path not in paths]:
@@ -172,7 +184,7 @@ def _stem(path: Path) -> str:
     """The name without what says that it is a checkpoint: 'best-val_loss=1.91.ckpt' and 'best.pth.tar' lose no more."""
     name = _shown(path.name)
     for suffix in (".tar", *SUFFIXES):
-        name = name.removesuffix(suffix) or name
+        name = name[: -len(suffix)] or name if name.lower().endswith(suffix) else name
     return name
 
 

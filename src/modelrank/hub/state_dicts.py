@@ -60,7 +60,7 @@ def read_checkpoint(path: Path, key: str = "") -> dict[str, Tensor]:
 
 def _content(path: Path) -> Any:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -77,7 +77,7 @@ def _content(path: Path) -> Any:
 def _foreign(path: Path) -> str:
     """The classes and functions that a file names and that are not known to be harmless."""
     with suppress(Exception), torch.serialization.safe_globals(HARMLESS):  # of a damaged file
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
         return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     return ""
 

@@ -221,7 +221,10 @@ def _canonical_targets(data: FeatureSet) -> Tensor:
             raise ValueError(f"targets must be N integers, got shape {tuple(y.shape)} of {y.dtype}")
         y = y.long()
         if int(y.min()) < 0:
-            raise ValueError(f"targets holds {int((y < 0).sum())} labels below 0 (the least is {int(y.min())})")
+            raise ValueError(
+                f"targets holds {int((y < 0).sum())} labels below 0 (the least is {int(y.min())}): where they say that "
+                "there is no label, drop these rows, and those of the features; else number the classes from 0"
+            )
         values, canonical = torch.unique(y, return_inverse=True)
         if len(values) < 2:
             raise ValueError(f"targets holds one class only (label {int(values[0])}); a score needs two or more")
