@@ -148,13 +148,7 @@ def snapshots(
     if root is None or not root.is_dir():
         raise ModelRankError(f"hub.folder={folder}: give the folder that holds the run's checkpoints")
     everything = sorted(root.iterdir())
-    paths = [
-        path
-        for path in everything
-        if path.suffix.lower() in SUFFIXES
-        and not path.is_dir()
-        and path.name[0] != "."  # a broken link is a failed row
-    ]
+    paths = [path for path in everything if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "."]
     if not paths:
         raise ModelRankError(f"hub.folder={folder} holds no checkpoint ({', '.join(SUFFIXES)})")
     if others := [_shown(path.name) for path in everything if path not in paths]:
