@@ -2,14 +2,18 @@
 
     python experiments/benchmarks/race.py > experiments/benchmarks/race.csv
 
-For each data set and seed of experiments/truth/curves.csv the rules of conf/stage/recommend.yaml are played with the
-values on val that were really seen, the seconds that the trainings really took, and the accuracies on the other data
-sets of the file as memory (none where there is one set). The regret is that of the pick on test, in points of
-accuracy, beside that of a model drawn at random. Nothing here was used to fix a setting.
+For each protocol, data set and seed of experiments/truth/curves.csv the rules of conf/stage/recommend.yaml are played
+with the values on val that were really seen, the seconds that the trainings really took, and the accuracies on the
+other data sets by that protocol as memory (none where there is one set). Models are compared after a tenth, a third and
+all of the steps (the race as it is) or after a third and all. The regret is that of the pick on test, in points of
+accuracy, beside that of a model drawn at random. Learning rates that the truth did not try cannot be played: a race
+might walk on to them.
 """
 
+import itertools
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +26,19 @@ from modelrank.recommend.executors import InTurn
 from modelrank.recommend.race import Race
 
 TRUTH = Path(__file__).parents[1] / "truth"
-RUNGS = (24, 80, 240)
+RUNGS = {  # of each protocol, as near to the shares of the race as its curves have values
+    "finetune_random_head": ((24, 80, 240), (80, 240)),
+    "finetune_offline": ((20, 80, 240), (80, 240)),
+}
+WIDTHS = {3: (3, 2, 2), 2: (2, 2)}  # learning rates that go on to each rung
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1.0)
 
 
 class Recorded:
     """Trainings that were done before, told again; a learning rate that was not tried further ends where it was."""
 
-    def __init__(self, curves: pd.DataFrame) -> None:
-        self.now = 0.0
+    def __init__(self, curves: pd.DataFrame, rungs: Sequence[int]) -> None:
+        self.now, self.rungs = 0.0, rungs
         self.rates = sorted(curves.lr.unique())
         self.curve: dict[tuple[str, float], dict[int, tuple[float, float]]] = {}
         for row in curves.itertuples():
@@ -44,7 +52,7 @@ class Recorded:
         return self.now
 
     def advance(self, model, rung, before, rules):
-        step, previous = RUNGS[rung], RUNGS[rung - 1] if rung else 0
+        step, previous = self.rungs[rung], self.rungs[rung - 1] if rung else 0
         tried = [index for index, rate in enumerate(self.rates) if (model, rate) in self.curve]
         found = {}
         for index in tried if before is None else rules.kept(rung - 1, before):
@@ -58,10 +66,11 @@ class Recorded:
         return found
 
 
-def play(curves, accuracy, elsewhere, share, seed):
-    world = Recorded(curves)
+def play(curves, accuracy, elsewhere, rungs, share, seed):
+    world = Recorded(curves, rungs)
     models = list(accuracy.index)
-    rules = Rules(RUNGS, (3, 2, 2), 3e-4, 0.02, [{"lr": rate, "wd": 0.0} for rate in world.rates], "max")
+    points = [{"lr": rate, "wd": 0.0} for rate in world.rates]
+    rules = Rules(rungs, WIDTHS[len(rungs)], 3e-4, 0.02, points, "max")
     pace = {
         m: np.median([spent / at for (n, _), c in world.curve.items() if n == m for at, (_, spent) in c.items()])
         for m in models
@@ -78,29 +87,31 @@ def main():
     curves = pd.read_csv(TRUTH / "curves.csv")
     rows = pd.read_csv(TRUTH / "measured.csv")
     rows = rows.loc[rows.protocol_id.isin(curves.protocol_id)]
-    table = rows.pivot_table(index="model", columns="dataset", values="accuracy")
     out = []
-    for (dataset, seed), own in curves.groupby(["dataset", "seed"]):
-        accuracy = rows.loc[(rows.dataset == dataset) & (rows.seed == seed)].set_index("model").accuracy
+    for (protocol, dataset, seed), own in curves.groupby(["protocol", "dataset", "seed"]):
+        same = rows.loc[rows.protocol == protocol]
+        table = same.pivot_table(index="model", columns="dataset", values="accuracy")
+        accuracy = same.loc[(same.dataset == dataset) & (same.seed == seed)].set_index("model").accuracy
         elsewhere = table.drop(columns=dataset).reindex(accuracy.index)
-        for share in SHARES:
-            pick, spent, sure = play(own, accuracy, elsewhere, share, seed)
-            regret = 100 * (accuracy.max() - accuracy[pick])
-            by_chance = 100 * (accuracy.max() - accuracy.mean())
-            out.append((dataset, seed, len(accuracy), elsewhere.shape[1], share, spent, pick, regret, by_chance, sure))
-    names = [
-        "dataset",
-        "seed",
-        "models",
-        "remembered",
-        "budget",
-        "spent",
-        "pick",
-        "regret",
-        "random_regret",
-        "certainty",
-    ]
-    pd.DataFrame(out, columns=names).round(3).to_csv(sys.stdout, index=False)
+        for rungs, share in itertools.product(RUNGS[protocol], SHARES):
+            pick, spent, sure = play(own, accuracy, elsewhere, rungs, share, seed)
+            out.append(
+                {
+                    "protocol": protocol,
+                    "dataset": dataset,
+                    "seed": seed,
+                    "models": len(accuracy),
+                    "remembered": elsewhere.shape[1],
+                    "rungs": " ".join(map(str, rungs)),
+                    "budget": share,
+                    "spent": spent,
+                    "pick": pick,
+                    "regret": 100 * (accuracy.max() - accuracy[pick]),
+                    "random_regret": 100 * (accuracy.max() - accuracy.mean()),
+                    "certainty": sure,
+                }
+            )
+    pd.DataFrame(out).round(3).to_csv(sys.stdout, index=False)
 
 
 if __name__ == "__main__":
