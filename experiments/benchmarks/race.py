@@ -13,34 +13,36 @@ might walk on to them.
 import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from modelrank.memory.prior import believe
-from modelrank.recommend.contestant import Rules
+from modelrank.recommend.contestant import Rules, advance
 from modelrank.recommend.diary import Diary
 from modelrank.recommend.executors import InTurn
 from modelrank.recommend.race import Race
 
 TRUTH = Path(__file__).parents[1] / "truth"
+RATES = (1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of both protocols
+HEAD = 60.0  # CPU seconds of a head, one pass and the fits; measured: 40 to 90
 RUNGS = {  # of each protocol, as near to the shares of the race as its curves have values
     "finetune_random_head": ((24, 80, 240), (80, 240)),
-    "finetune_offline": ((20, 80, 240), (80, 240)),
+    "finetune_offline": ((0, 20, 80, 240), (0, 80, 240)),
 }
-WIDTHS = {3: (3, 2, 2), 2: (2, 2)}  # learning rates that go on to each rung
+WIDTHS = {0: 1, 20: 3, 24: 3, 80: 2, 240: 2}  # learning rates that go on to each rung
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1.0)
 
 
 class Recorded:
-    """Trainings that were done before, told again; a learning rate that was not tried further ends where it was."""
+    """Trainings that were done before, told again; what was not tried, or not further, says so."""
 
-    def __init__(self, curves: pd.DataFrame, rungs: Sequence[int]) -> None:
-        self.now, self.rungs = 0.0, rungs
-        self.rates = sorted(curves.lr.unique())
+    def __init__(self, curves: pd.DataFrame, heads: pd.Series, rules: Rules) -> None:
+        """heads: value on val of each model's linear probe."""
+        self.now, self.heads, self.rules = 0.0, heads, rules
         self.curve: dict[tuple[str, float], dict[int, tuple[float, float]]] = {}
+        self.trained: dict[tuple[str, float], float] = {}  # seconds of what was trained already
         for row in curves.itertuples():
             steps, seconds, values = (
                 list(map(float, str(cell).split())) for cell in (row.step, row.trained_seconds, row.value)
@@ -51,50 +53,65 @@ class Recorded:
     def clock(self) -> float:
         return self.now
 
-    def advance(self, model, rung, before, rules):
-        step, previous = self.rungs[rung], self.rungs[rung - 1] if rung else 0
-        tried = [index for index, rate in enumerate(self.rates) if (model, rate) in self.curve]
-        found = {}
-        for index in tried if before is None else rules.kept(rung - 1, before):
-            known = self.curve[model, self.rates[index]]
-            reached = max((at for at in known if at <= step), default=0)
-            if reached < step:  # the truth gave it up: it is not told what it would have become
-                found[index] = {"failed": "not measured further"}
-                continue
-            self.now += known[step][1] - (known[previous][1] if previous else 0.0)
-            found[index] = {"value": known[step][0]}
-        return found
+    def advance(self, model, rung, before):
+        return advance(self.rules, rung, before, lambda point, **place: Told(self, model, point["lr"]))
 
 
-def play(curves, accuracy, elsewhere, rungs, share, seed):
-    world = Recorded(curves, rungs)
+class Told:
+    """A training in the past; in the place of truth.arm.Arm."""
+
+    def __init__(self, world: Recorded, model: str, rate: float) -> None:
+        self.world, self.key = world, (model, rate)
+
+    def advance(self, until):
+        if until == 0:
+            self.world.now += HEAD
+            return {"curve": [[0, 0.0, self.world.heads[self.key[0]]]]}
+        known = self.world.curve.get(self.key, {})
+        if until not in known:
+            return {"failed": "not measured"}
+        value, seconds = known[until]
+        self.world.now += max(0.0, seconds - self.world.trained.get(self.key, 0.0))
+        self.world.trained[self.key] = max(seconds, self.world.trained.get(self.key, 0.0))
+        return {"curve": [[until, seconds, value]]}
+
+    def clear(self):
+        self.world.trained.pop(self.key, None)
+
+
+def play(curves, heads, accuracy, elsewhere, rungs, share, seed):
+    points = [{"lr": rate, "wd": 0.0} for rate in RATES]
+    rules = Rules(rungs, [WIDTHS[rung] for rung in rungs], 3e-4, 0.02, points, "max")
+    world = Recorded(curves, heads, rules)
     models = list(accuracy.index)
-    points = [{"lr": rate, "wd": 0.0} for rate in world.rates]
-    rules = Rules(rungs, WIDTHS[len(rungs)], 3e-4, 0.02, points, "max")
     pace = {
         m: np.median([spent / at for (n, _), c in world.curve.items() if n == m for at, (_, spent) in c.items()])
         for m in models
     }
-    race = Race(models, believe(elsewhere), rules, pace, lambda v: np.sqrt(max(v * (1 - v), 0.02) / 500), seed=seed)
+    noise = lambda v: np.sqrt(max(v * (1 - v), 0.02) / 500)  # noqa: E731
+    race = Race(models, believe(elsewhere), rules, pace, dict.fromkeys(models, HEAD), noise, seed=seed)
     budget = share * race.everything() / 1.5  # before any trial a race expects half as much again as was probed
     with tempfile.TemporaryDirectory() as folder:
-        executor = InTurn(lambda model, rung, before: world.advance(model, rung, before, rules))
-        race.run(executor, Diary(Path(folder), world.clock), budget, sure=1.0)
-    return race.pick(), world.now / (race.everything()), race.certainty()
+        race.run(InTurn(world.advance), Diary(Path(folder), world.clock), budget, sure=1.0)
+    return race, world.now / race.everything()
 
 
 def main():
     curves = pd.read_csv(TRUTH / "curves.csv")
-    rows = pd.read_csv(TRUTH / "measured.csv")
-    rows = rows.loc[rows.protocol_id.isin(curves.protocol_id)]
+    rows_of_all = pd.read_csv(TRUTH / "measured.csv")
+    rows = rows_of_all.loc[rows_of_all.protocol_id.isin(curves.protocol_id)]
     out = []
     for (protocol, dataset, seed), own in curves.groupby(["protocol", "dataset", "seed"]):
         same = rows.loc[rows.protocol == protocol]
         table = same.pivot_table(index="model", columns="dataset", values="accuracy")
+        probed = rows_of_all.loc[(rows_of_all.protocol == "linear_probe_offline") & (rows_of_all.dataset == dataset)]
+        heads = probed.drop_duplicates("model").set_index("model").val_accuracy
         accuracy = same.loc[(same.dataset == dataset) & (same.seed == seed)].set_index("model").accuracy
         elsewhere = table.drop(columns=dataset).reindex(accuracy.index)
         for rungs, share in itertools.product(RUNGS[protocol], SHARES):
-            pick, spent, sure = play(own, accuracy, elsewhere, rungs, share, seed)
+            race, spent = play(own, heads, accuracy, elsewhere, rungs, share, seed)
+            pick = race.pick()
+            at = race.at_hand().get(pick)
             out.append(
                 {
                     "protocol": protocol,
@@ -106,9 +123,11 @@ def main():
                     "budget": share,
                     "spent": spent,
                     "pick": pick,
+                    "steps": at.steps if at else 0,
+                    "val": at.value if at else np.nan,
                     "regret": 100 * (accuracy.max() - accuracy[pick]),
                     "random_regret": 100 * (accuracy.max() - accuracy.mean()),
-                    "certainty": sure,
+                    "certainty": race.certainty(),
                 }
             )
     pd.DataFrame(out).round(3).to_csv(sys.stdout, index=False)

@@ -1,5 +1,8 @@
 import json
+import math
 import os
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelrank.memory.belief import Belief
 from modelrank.recommend.answer import answer, table
-from modelrank.recommend.contestant import Rules
+from modelrank.recommend.contestant import Rules, advance
 from modelrank.recommend.diary import Diary
 from modelrank.recommend.executors import InTurn
 from modelrank.recommend.probe import Probe
@@ -27,6 +30,8 @@ RULES = Rules(
 class World:
     """Models whose trainings take time on a clock of their own and end at known accuracies."""
 
+    rules = RULES
+
     def __init__(self, accuracy, step_seconds=None, noise=0.0, broken=()):
         self.accuracy, self.broken, self.now, self.done = accuracy, broken, 0.0, []
         self.step_seconds = step_seconds or dict.fromkeys(accuracy, 1.0)
@@ -41,9 +46,13 @@ class World:
             raise KeyboardInterrupt
         if model in self.broken:
             raise RuntimeError(f"no weights of {model}")
-        rates = [2, 3, 4] if before is None else RULES.kept(rung - 1, before)
-        self.now += len(rates) * (RULES.rungs[rung] - (RULES.rungs[rung - 1] if rung else 0)) * self.step_seconds[model]
-        gain = 0.3 * (1 - RULES.rungs[rung] / RULES.rungs[-1])
+        rates = self.rules.going_on(rung, before)
+        self.now += (
+            len(rates)
+            * (self.rules.rungs[rung] - (self.rules.rungs[rung - 1] if rung else 0))
+            * self.step_seconds[model]
+        )
+        gain = 0.3 * (1 - self.rules.rungs[rung] / self.rules.rungs[-1])
         value = self.accuracy[model] - gain + self.noise * self.random.standard_normal()
         self.done.append((model, rung))
         return {rate: {"value": value - 0.01 * abs(rate - 3)} for rate in rates}
@@ -53,7 +62,7 @@ class World:
         n = len(names)
         mean = np.zeros(n) if mean is None else np.asarray(mean, float)
         belief = Belief(mean, np.zeros((n, 1)), np.ones(n), 0.6, 0.25, np.log(0.05), 1.0)
-        return Race(names, belief, RULES, self.step_seconds, noise=lambda value: 0.01)
+        return Race(names, belief, self.rules, self.step_seconds, self.step_seconds, noise=lambda value: 0.01)
 
 
 class SideBySide:
@@ -120,9 +129,9 @@ def test_budget_is_kept_and_a_pick_is_named(tmp_path_factory, accuracy, seconds,
     assert race.pick() in names
     if world.done and any(race.cost(name, to_end=True) <= budget for name in names if race.last(name) is None):
         assert race.finished() or budget - world.now < max(seconds) * 240 * 4
-    ends = race.finished()
-    if ends:
-        assert race.pick() == max(ends, key=ends.__getitem__)
+    values = {model: trial.value for model, trial in race.at_hand().items()}
+    if values:
+        assert values[race.pick()] == max(values.values())
 
 
 def test_side_by_side_all_is_trained_as_in_turn_and_sooner(tmp_path):
@@ -168,6 +177,80 @@ def test_stopped_anywhere_it_has_a_pick_and_ends_the_same(tmp_path):
         again.run(InTurn(world.advance), Diary(folder, world.clock), budget, sure=0.99)
         assert [(one.model, one.rung) for one in again.trials] == whole.done
         assert again.pick() == uninterrupted.pick()
+
+
+class Heads(World):
+    """The same from heads on frozen features, which are as good as that, while a training's beginning breaks them."""
+
+    rules = replace(RULES, rungs=[0, *RULES.rungs], widths=[1, *RULES.widths])
+
+    def __init__(self, heads, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.heads = heads
+
+    def advance(self, model, rung, before):
+        if rung == 0:
+            self.now += 30.0
+            self.done.append((model, rung))
+            return {3: {"value": self.heads[model]}}
+        return super().advance(model, rung, before)
+
+
+def test_what_is_left_is_the_head_alone_where_training_has_not_made_it_better_yet(tmp_path):
+    world = Heads({"a": 0.5, "b": 0.72}, {"a": 0.8, "b": 0.81})
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path / "short", world.clock), 300.0, sure=1.0)
+    assert race.finished() == {}
+    assert (race.pick(), race.at_hand()["b"].steps) == ("b", 0)  # .72, and .54 after a tenth of the steps
+    whole = world.race()
+    whole.run(InTurn(world.advance), Diary(tmp_path / "whole", world.clock), 1e5, sure=1.0)
+    assert set(whole.finished()) == {"a", "b"}
+    assert (whole.pick(), whole.at_hand()["b"].steps) == ("b", 240)
+    probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
+    assert "after 0 of the 240 steps" in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    assert "steps" not in answer(whole, probes, metric="accuracy", wanted=0.95).sentence()
+
+
+def test_seconds_of_heads_are_not_taken_for_those_of_steps(tmp_path):
+    world = Heads(dict.fromkeys(TEN, 0.6), TEN)
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.5 * race.everything(), sure=1.0)
+    world.now = 0.0
+    assert race.everything() == pytest.approx(10 * (30 + sum(RULES.steps(rung, None) for rung in range(3))))
+
+
+class Arm:
+    """Of a learning rate, at which the value is the better the nearer it is to `best`; small ones look best early."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, point, best, name=""):
+        self.point, self.best, self.name = point, best, name
+        Arm.made.append(self)
+
+    def advance(self, until):
+        self.until = until
+        away = abs(math.log10(self.point["lr"] / self.best))
+        early = -math.log10(self.point["lr"]) / 10 if until < 80 else 0.0
+        return {"curve": [[until, 1.0, 0.8 - 0.1 * away + early]]}
+
+    def clear(self):
+        self.until = None
+
+
+@pytest.mark.parametrize("best", [1e-5, 1e-4, 1e-3])
+def test_learning_rates_are_explored_at_the_rung_before_the_last(best):
+    rules, found = Heads.rules, None
+    for rung in range(4):
+        Arm.made = []
+        found = advance(rules, rung, found, lambda point, **place: Arm(point, best, **place))
+        if rung == 0:
+            assert [(arm.name, arm.until) for arm in Arm.made] == [("head", 0)]
+        else:
+            assert {arm.name for arm in Arm.made} == {""}
+        if rung == 1:
+            assert sorted(found) == [2, 3, 4]  # those about 3e-4 and no further
+    assert rules.points[max(found, key=lambda index: found[index]["value"])]["lr"] == best
 
 
 def test_time_of_a_killed_trial_is_counted(tmp_path):

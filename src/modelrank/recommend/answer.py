@@ -13,11 +13,15 @@ from modelrank.recommend.budget import spoken
 from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
 
+EIGHTY = 1.2816  # standard deviations of a central 80 % interval
+
 
 @dataclass(frozen=True)
 class Answer:
-    """pick: model; expected, low, high: its accuracy and its 80 % interval; ties: models that may be as good.
-    certainty: chance that no model is better by more than a point. more: seconds until it is `wanted`, or None."""
+    """pick: model; expected, low, high: its accuracy and its 80 % interval, of the network that there is (that it would
+    have at the end of its training, where there is none); ties: models that may be as good.
+    certainty: chance that no model is better by more than a point. more: seconds until it is `wanted`, or None.
+    steps: of the training that it has had, of `steps_to_end`."""
 
     pick: str
     expected: float
@@ -30,11 +34,15 @@ class Answer:
     wanted: float
     more: float | None
     point: float
+    steps: int
+    steps_to_end: int
 
     def sentence(self) -> str:
         """All of it in words."""
         points = f"{100 * self.point:g} point{'s' * (self.point != 0.01)}"
         parts = [f"{self.pick}: {self.expected:.3f} [{self.low:.3f}, {self.high:.3f}]"]
+        if self.steps < self.steps_to_end:
+            parts.append(f"after {self.steps} of the {self.steps_to_end} steps of its training")
         if self.ties:
             tied = "one other" if len(self.ties) == 1 else f"{len(self.ties)} others"
             cheap = "itself" if self.cheapest == self.pick else self.cheapest
@@ -53,12 +61,18 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
     posterior, pick = race.predicted(), race.pick()
     own = predicted(posterior, race.models, metric=metric, seed=race.seed).set_index("model").loc[pick]
     tied = ties(posterior, list(race.models).index(pick), race.models, seed=race.seed)
+    expected, low, high = float(own.expected), float(own.low), float(own.high)
+    at_hand = race.at_hand().get(pick)
+    if at_hand is not None and at_hand.value is not None and pick not in race.finished():
+        expected, error = at_hand.value, EIGHTY * race.noise(at_hand.value)
+        least = -math.inf if metric == "r2" else 0.0
+        low, high = max(least, expected - error), min(1.0, expected + error)
     cheapest = min([pick, *tied], key=lambda name: probes[name].latency_ms)
     return Answer(
         pick=pick,
-        expected=float(own.expected),
-        low=float(own.low),
-        high=float(own.high),
+        expected=expected,
+        low=low,
+        high=high,
         ties=tied,
         cheapest=cheapest,
         latency_ms=probes[cheapest].latency_ms,
@@ -66,24 +80,27 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
         wanted=wanted,
         more=race.more(wanted),
         point=race.point,
+        steps=race.rules.rungs[at_hand.rung] if at_hand else 0,
+        steps_to_end=race.rules.rungs[-1],
     )
 
 
 def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFrame:
     """One row a model, the most promising first: model, expected, low, high, val, steps, lr, chance_best, seconds,
-    latency_ms, parameters, memory_gb, reason."""
-    rows = []
+    latency_ms, parameters, memory_gb, reason. val, steps, lr: of the network that there is."""
+    rows, at_hand = [], race.at_hand()
     for own in predicted(race.predicted(), race.models, metric=metric, seed=race.seed).to_dict("records"):
         name = str(own["model"])
         last = race.last(name)
+        trial = at_hand.get(name, last)
         rows.append(
             {
                 **{column: own[column] for column in ("model", "expected", "low", "high")},
-                "val": last.value if last and last.value is not None else math.nan,
-                "steps": last.steps if last else 0,
-                "lr": last.lr if last and last.lr is not None else math.nan,
+                "val": trial.value if trial and trial.value is not None else math.nan,
+                "steps": trial.steps if trial else 0,
+                "lr": trial.lr if trial and trial.lr is not None else math.nan,
                 "chance_best": own["chance_best"],
-                "seconds": sum(trial.seconds for trial in race.trials if trial.model == name),
+                "seconds": sum(one.seconds for one in race.trials if one.model == name),
                 "latency_ms": probes[name].latency_ms,
                 "parameters": probes[name].parameters,
                 "memory_gb": probes[name].memory_gb,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelrank.truth.arm import Arm
-from modelrank.truth.grid import Mode, Point, Result, close, explored
+from modelrank.truth.grid import Mode, Point, Result, close, explored, nearest
 
 Found = Mapping[int, Result]  # position of the learning rate -> {'value': on val} or {'failed': reason}
 
@@ -17,9 +17,12 @@ Found = Mapping[int, Result]  # position of the learning rate -> {'value': on va
 class Rules:
     """How a model is looked at.
 
-    rungs:  steps after which trainings are compared, ascending; the last is the end of the schedule.
-    widths: at most so many learning rates are trained up to each rung but the first, where they are explored from
-            `start`; margin: beyond the second rung only those so close to the best on val.
+    rungs:  steps after which trainings are compared, ascending; the last is the end of the schedule. The first may be
+            0: the head that the protocol starts from, before any training.
+    widths: at most so many learning rates go on to each rung; at the first one that trains, those about `start`. At the
+            last rung but one others are tried too, from their beginning, as long as the best lies at the edge of those
+            that were (earlier the rates that change least look best, or those that are too large for the rest).
+    margin: to the last rung only those so close to the best on val.
     """
 
     rungs: Sequence[int]
@@ -29,41 +32,69 @@ class Rules:
     points: Sequence[Point]
     mode: Mode
 
-    def steps(self, rung: int, found: Found | None) -> int:
-        """Training steps to `rung` from the one before, whose results are `found`; four rates are usual at first."""
-        if rung == 0:
-            return min(4, len(self.points)) * self.rungs[0]
-        rates = self.widths[rung] if found is None else len(self.kept(rung - 1, found))
-        return rates * (self.rungs[rung] - self.rungs[rung - 1])
+    @property
+    def opening(self) -> int:
+        """The first rung that trains."""
+        return 1 if self.rungs[0] == 0 else 0
+
+    @property
+    def exploring(self) -> int:
+        """The rung at which further learning rates are tried."""
+        return max(self.opening, len(self.rungs) - 2)
+
+    def steps(self, rung: int, before: Found | None) -> int:
+        """Training steps to `rung` from the one before, whose results are `before` (None: not known yet); most
+        explore one rate more than went on."""
+        if rung < self.opening:
+            return 0
+        rates = self.widths[rung] if before is None else len(self.going_on(rung, before))
+        further = self.rungs[rung] if rung == self.exploring else 0
+        return rates * (self.rungs[rung] - (self.rungs[rung - 1] if rung else 0)) + further
+
+    def going_on(self, rung: int, before: Found | None) -> list[int]:
+        """The learning rates that are trained up to `rung`, by the results of the rung before; the best first."""
+        if rung <= self.opening:
+            return nearest(self.points, self.start, self.widths[rung])
+        return self._close(rung, before or {})
 
     def kept(self, rung: int, found: Found) -> list[int]:
-        """The learning rates that go on from `rung`, the best first; all that is left at the last."""
-        margin = self.margin if rung else math.inf  # a tenth of the steps favours rates that are too large for the rest
-        return close(found, self.widths[min(rung + 1, len(self.widths) - 1)], margin, self.mode)
+        """Those whose checkpoints are worth keeping after `rung`."""
+        return self._close(min(rung + 1, len(self.rungs) - 1), found)
+
+    def _close(self, rung: int, found: Found) -> list[int]:
+        margin = self.margin if rung == len(self.rungs) - 1 else math.inf
+        return close(found, self.widths[rung], margin, self.mode)
 
 
-def advance(rules: Rules, rung: int, before: Found | None, make: Callable[[Point], Arm]) -> dict[int, dict[str, Any]]:
+def advance(rules: Rules, rung: int, before: Found | None, make: Callable[..., Arm]) -> dict[int, dict[str, Any]]:
     """Train up to `rung`; `before`: the results of the rung before. What was trained before is read from its folder.
+    make: of a point, and `place` of it.
 
     The checkpoints of what does not go on are given back. Rates that diverge say so; the others go on.
     """
     arms: dict[int, Arm] = {}
+    position = {id(point): index for index, point in enumerate(rules.points)}
 
-    def look(index: int) -> dict[str, Any]:
-        arms[index] = make(rules.points[index])
-        found = arms[index].advance(rules.rungs[rung])
+    def look(point: Point) -> dict[str, Any]:
+        arm = arms[position[id(point)]] = make(point, **place(rules, rung))
+        found = arm.advance(rules.rungs[rung])
         return {"failed": found["failed"]} if "failed" in found else {"value": found["curve"][-1][2]}
 
-    if before is None:
-        place = {id(point): index for index, point in enumerate(rules.points)}
-        found = explored(rules.points, lambda point: look(place[id(point)]), rules.start, rules.mode)
+    rates = rules.going_on(rung, before)
+    if rung == rules.exploring:
+        found = explored(rules.points, look, rates, rules.mode)
     else:
-        found = {index: look(index) for index in rules.kept(rung - 1, before)}
-    going_on = rules.kept(rung, found)
+        found = {index: look(rules.points[index]) for index in rates}
+    kept = rules.kept(rung, found)
     for index, arm in arms.items():
-        if index not in going_on:
+        if index not in kept:
             arm.clear()
     return {index: dict(result) for index, result in found.items()}
+
+
+def place(rules: Rules, rung: int) -> dict[str, str]:
+    """Of its folder: the head alone has one of its own, where no training overwrites it."""
+    return {"name": "head"} if rung < rules.opening else {}
 
 
 def best(rules: Rules, found: Found) -> tuple[int, float] | None:

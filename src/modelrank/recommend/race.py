@@ -2,7 +2,8 @@
 
 Every trial is one model up to its next rung. It is the one whose training promises most per second: the expected
 improvement on the best so far (the belief's, so that what was found of one model tells of those like it), over the
-seconds that training it to the end still costs. One model must come to its end: what that takes is kept back.
+seconds that training it to the end still costs. One model must come to its end, the one expected to be best: what that
+takes is kept back.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from modelrank.recommend.contestant import Rules, best
 from modelrank.recommend.diary import Diary, Trial
 from modelrank.recommend.executors import Executor
 
+HEAD = 0.05  # what a head on frozen features says of the model's end, as a share of its training; nothing was fitted
+
 
 @dataclass(frozen=True)
 class Race:
-    """models: in the order of the belief. step_seconds: of one training step of each, as probed; trials correct it.
+    """models: in the order of the belief. step_seconds: of one training step of each, as probed; head_seconds: of the
+    head that a training starts from, as estimated; trials correct both.
 
     noise: sd of the error of a value on val, a function of the value. point: a difference that matters, in units of
     the metric.
@@ -31,6 +35,7 @@ class Race:
     belief: Belief
     rules: Rules
     step_seconds: Mapping[str, float]
+    head_seconds: Mapping[str, float]
     noise: Callable[[float], float]
     point: float = 0.01
     seed: int = 0
@@ -44,7 +49,7 @@ class Race:
                 Result(
                     self.models.index(trial.model),
                     trial.value,
-                    self.rules.rungs[trial.rung] / end,
+                    max(self.rules.rungs[trial.rung] / end, HEAD),
                     self.noise(trial.value),
                 )
                 for trial in self.trials
@@ -68,12 +73,21 @@ class Race:
         return [name for name, last in lasts.items() if last is None or (last.value is not None and last.rung < end)]
 
     def pick(self) -> str:
-        """The best on val of those trained furthest; before any trial the one expected to be best."""
-        alive = [trial for trial in self.trials if trial.value is not None]
-        if not alive:
+        """The best on val of the networks at hand; before any trial the one expected to be best."""
+        at_hand = self.at_hand()
+        if not at_hand:
             return self.models[int(np.argmax(self.predicted().mean))]
-        furthest = max(trial.rung for trial in alive)
-        return max((one for one in alive if one.rung == furthest), key=lambda one: one.value or 0.0).model
+        return max(at_hand, key=lambda model: at_hand[model].value or 0.0)
+
+    def at_hand(self) -> dict[str, Trial]:
+        """Of each model the trial whose network there is: its last, or its head alone where that is better on val."""
+        found: dict[str, Trial] = {}
+        for trial in self.trials:  # heads first; of trainings only the last checkpoint is kept
+            head = trial if trial.rung < self.rules.opening else self._head_trial(trial.model)
+            if trial.value is not None:
+                behind = head is not None and head.value is not None and head.value > trial.value
+                found[trial.model] = head if head is not None and behind else trial
+        return found
 
     def cost(self, model: str, *, to_end: bool = False) -> float:
         """Expected seconds of its next trial, or of all until its end."""
@@ -82,12 +96,13 @@ class Race:
         steps = self.rules.steps(rung, found)
         if to_end:
             steps += sum(self.rules.steps(further, None) for further in range(rung + 1, len(self.rules.rungs)))
-        return steps * self._pace(model)
+        return steps * self._pace(model) + (self._head(model) if rung < self.rules.opening else 0.0)
 
     def everything(self) -> float:
         """Expected seconds of training every model to the end, by the same rules."""
         full = sum(self.rules.steps(rung, None) for rung in range(len(self.rules.rungs)))
-        return sum(full * self._pace(model) for model in self.models)
+        heads = sum(map(self._head, self.models)) if self.rules.opening else 0.0
+        return sum(full * self._pace(model) for model in self.models) + heads
 
     def choose(self, remaining: float, running: Collection[str] = ()) -> str | None:
         """The model to train next, beside those that are `running`; None: nothing that is left fits into `remaining`
@@ -105,10 +120,10 @@ class Race:
         )
         gain = dict(zip(names, predicted.improvement(incumbent), strict=True))
         wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
-        if ends:
-            return wish
         last = self.likeliest(predicted, remaining, running)  # the one that would be taken to its end now
         if last is None:  # no model can be: look as long as something fits
+            return wish
+        if ends and predicted.mean[names.index(last)] <= incumbent:
             return wish
         if wish != last and self.cost(wish) + self.cost(last, to_end=True) > remaining:
             return last
@@ -188,11 +203,23 @@ class Race:
         ratios = [seconds / steps / probed for seconds, steps, probed in others if steps]
         return self.step_seconds[model] * (median(ratios) if ratios else 1.5)
 
+    def _head(self, model: str) -> float:
+        """Seconds of the head: as estimated, corrected by what the others' took."""
+        took = {trial.model: trial.seconds for trial in self.trials if trial.rung < self.rules.opening}
+        ratios = [seconds / self.head_seconds[name] for name, seconds in took.items()]
+        return took.get(model, self.head_seconds[model] * (median(ratios) if ratios else 1.5))
+
+    def _head_trial(self, model: str) -> Trial | None:
+        return next((one for one in self.trials if one.model == model and one.rung < self.rules.opening), None)
+
     def _seconds_and_steps(self, model: str) -> tuple[float, int]:
+        """Of the training steps that it has had; what its head took is not counted."""
         seconds, steps = 0.0, 0
+        known: set[int] = set()
         for trial in self.trials:
-            if trial.model == model:
-                before = self.rules.rungs[trial.rung - 1] if trial.rung else 0
+            if trial.model == model and trial.rung >= self.rules.opening:
+                reached = self.rules.rungs[trial.rung - 1] if trial.rung else 0
                 seconds += trial.seconds
-                steps += len(trial.found) * (self.rules.rungs[trial.rung] - before)
+                steps += sum(self.rules.rungs[trial.rung] - reached * (index in known) for index in trial.found)
+                known = {*trial.found}
         return seconds, steps

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
@@ -16,6 +17,7 @@ from modelrank.recommend import contestant
 from modelrank.recommend.contestant import Found, Rules
 from modelrank.truth.arm import Arm
 from modelrank.truth.finetune import FineTuning
+from modelrank.truth.grid import Point
 from modelrank.truth.protocol import MakeTrainer, check_task
 from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError
@@ -34,6 +36,7 @@ class Trainings:
     cache: Path
     seed: int
     _decoded: dict[tuple[int, str, bool], ImageData] = field(default_factory=dict)
+    _heads: dict[str, Tensor | None] = field(default_factory=dict)  # that trainings start from
 
     def advance(self, name: str, rung: int, before: Found | None) -> dict[int, dict[str, Any]]:
         """Train a model up to a rung, see `contestant.advance`."""
@@ -42,7 +45,7 @@ class Trainings:
     def finish(self, name: str, lr: float, rung: int) -> tuple[dict[str, Any], nn.Module]:
         """The value on test (measured once, then read) and others beside it; and the network, in eval mode."""
         point = next(point for point in self.rules.points if point["lr"] == lr)
-        arm: Arm = self._arms(name, tested=True)(point)
+        arm: Arm = self._arms(name, tested=True)(point, **contestant.place(self.rules, rung))
         return arm.test(self.rules.rungs[rung]), arm.network().network.eval()
 
     def _arms(self, name: str, *, tested: bool) -> Callable[..., Arm]:
@@ -57,16 +60,29 @@ class Trainings:
         # val is looked at where trainings are compared and nowhere else: a look costs as much as ten steps
         protocol = replace(self.protocol, racing=None, curve=(), in_memory=False)
         folder = self.folder / short(model.identity(seed=self.seed))
-        return protocol.arms(model, data, trainer=self.trainer, folder=folder, cache=self.cache, seed=self.seed)
+        make = protocol.arms(model, data, trainer=self.trainer, folder=folder, cache=self.cache, seed=self.seed)
+
+        def arm(point: Point, **place: str) -> Arm:
+            made = make(point, **place)
+            return replace(made, head=partial(self._head, name, made.head))
+
+        return arm
+
+    def _head(self, name: str, fit: Callable[[], Tensor | None]) -> Tensor | None:
+        """Fitted once for all trainings of a model."""
+        if name not in self._heads:
+            self._heads[name] = fit()
+        return self._heads[name]
 
 
 def rules(protocol: object, data: ImageData, shares: Sequence[float], widths: Sequence[int]) -> Rules:
-    """Of a race by this protocol: its steps, learning rates and margin.
+    """Of a race by this protocol: its steps, learning rates and margin. Where its head starts from the linear probe,
+    that head alone is looked at first.
 
     ModelRankError: a protocol that trains nothing, a task that it is not for, shares that do not rise to 1.
     """
     if not isinstance(protocol, FineTuning):
-        raise ModelRankError("stage=recommend fine-tunes: give a protocol that does (protocol=finetune_random_head)")
+        raise ModelRankError("stage=recommend fine-tunes: give a protocol that does (protocol=finetune_offline)")
     check_task(protocol.name, data, protocol.tasks)
     rising = bool(shares) and list(shares) == sorted(set(shares)) and shares[0] > 0 and shares[-1] == 1
     if not rising or len(widths) != len(shares):
@@ -77,9 +93,10 @@ def rules(protocol: object, data: ImageData, shares: Sequence[float], widths: Se
         raise ModelRankError(f"protocol={protocol.name}: a race is over learning rates, so give one of weight_decays")
     points = sorted(protocol.points(), key=lambda point: point["lr"])
     racing = protocol.racing
+    head = protocol.probe is not None
     return Rules(
-        rungs=[max(1, round(share * protocol.steps)) for share in shares],
-        widths=list(widths),
+        rungs=[0] * head + [max(1, round(share * protocol.steps)) for share in shares],
+        widths=[1] * head + list(widths),
         start=racing.start if racing else points[len(points) // 2]["lr"],
         margin=racing.margin if racing else 0.02,
         points=points,

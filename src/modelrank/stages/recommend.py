@@ -21,6 +21,7 @@ from modelrank.progress import progress
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
 from modelrank.recommend.budget import seconds, spoken
+from modelrank.recommend.contestant import Rules
 from modelrank.recommend.diary import Diary, read, write
 from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
@@ -50,7 +51,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
     raced = rules(protocol, data, cfg.race.shares, cfg.race.widths)
-    folder = _folder(cfg, models, data, protocol)
+    folder = _folder(cfg, models, data, protocol, raced)
     diary = Diary(folder)
     probes, out = _probed(cfg, models, protocol, folder)
     models = {name: model for name, model in models.items() if name not in out}
@@ -67,6 +68,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         belief=belief,
         rules=raced,
         step_seconds={name: probes[name].step_seconds for name in models},
+        head_seconds={name: _head_seconds(probes[name], data, protocol) for name in models},
         noise=lambda value: math.sqrt(max(value * (1 - value), 0.02) / n_val),
         point=cfg.point,
         seed=cfg.seed,
@@ -83,7 +85,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         raise
     finally:
         _remember(cfg, race, asked, data)
-    pick = race.last(race.pick())
+    pick = race.at_hand().get(race.pick())
     beside: dict[str, Any] = {"spent": diary.spent, "budget": budget, "everything": everything}
     if pick is not None and pick.lr is not None:
         tested, network = trainings.finish(pick.model, pick.lr, pick.rung)
@@ -109,7 +111,7 @@ def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData)
     """Values on val of the trainings that came to their end, for predictions on other data sets. No truth: the rates
     were raced in another way than the protocol's, and val has chosen among them."""
     raced = f"{asked.protocol}, raced"
-    protocol_id = short({"raced": asked.protocol_id, "shares": list(cfg.race.shares), "widths": list(cfg.race.widths)})
+    protocol_id = short({"raced": asked.protocol_id, "rules": asdict(race.rules)})
     rows = [
         {"dataset": data.name, "model": model, "protocol": raced, "seed": cfg.seed}
         | {"model_id": asked.models[model], "data_id": asked.data_id, "protocol_id": protocol_id}
@@ -120,18 +122,25 @@ def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData)
         ledger.add(Path(cfg.paths.cache) / "truth" / "raced.csv", rows)
 
 
+def _head_seconds(found: Probe, data: ImageData, protocol: FineTuning) -> float:
+    """Of one pass over train and val; what the fits take is seen in the race. A pass forward is a third of a step."""
+    return (len(data.splits["train"]) + len(data.splits["val"])) / protocol.batch_size * found.step_seconds / 3
+
+
 def _testing(probes: Mapping[str, Probe], data: ImageData) -> float:
     """Seconds that measuring the pick on the test images takes at most, about."""
     return len(data.splits["test"]) * max(found.latency_ms for found in probes.values()) / 1000
 
 
-def _folder(cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning) -> Path:
+def _folder(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning, raced: Rules
+) -> Path:
     """Of the race of these models on these images by this protocol: a second budget goes on where the first ended."""
     content = {
         "models": {name: ledger.model_id(model) for name, model in models.items()},
         "data": ledger.data_id(data),
         "protocol": ledger.protocol_id(protocol),
-        "race": {"shares": list(cfg.race.shares), "widths": list(cfg.race.widths)},
+        "race": asdict(raced),
         "seed": cfg.seed,
     }
     return Path(cfg.paths.cache) / "races" / key(content)[:32]

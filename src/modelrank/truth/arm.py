@@ -56,13 +56,15 @@ class Arm:
 
     def advance(self, until: int) -> dict[str, Any]:
         """Train up to step `until`: {'curve': [[step, seconds, value on val], ...], 'seconds': of this stretch}, or
-        {'failed': reason} where the loss became no number. What was done before is read.
+        {'failed': reason} where the loss became no number. What was done before is read. Step 0: the head alone.
 
         Seconds are those of the process's CPU, on other devices of the clock; those of the curve are of the training
         steps alone, since the first.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        return remembered(self.folder / f"step{until}.json", lambda: self._stretch(until))
+        return remembered(
+            self.folder / f"step{until}.json", lambda: self._stretch(until) if until else self._untrained()
+        )
 
     def test(self, after: int) -> dict[str, Any]:
         """The value of the metric on the test split, other values beside it, and seconds, after step `after`."""
@@ -128,6 +130,16 @@ class Arm:
                 self.keep(task, until, watch.trained(task))
                 wait_for_all()  # the other ranks read it next
             return {"curve": task.curve, "seconds": watch.seconds()}
+
+    def _untrained(self) -> dict[str, Any]:
+        with isolate_rng(), quiet():
+            task, module = self._prepared()
+            watch = _Watch(module, (), self)
+            measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
+            watch.begin()
+            with self._in_memory(module):
+                values = measuring.validate(task, dataloaders=module.val_dataloader(), verbose=False)[0]
+            return {"curve": [[0, 0.0, round(float(values[task.monitor]), 6)]], "seconds": watch.seconds()}
 
     @contextmanager
     def _in_memory(self, module: ImageDataModule) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +62,7 @@ def race(
 
     advance: trains a point up to a step, going on from where it is.
     """
-    found = explored(points, lambda point: advance(point, racing.rung), racing.start, mode)
+    found = explored(points, lambda point: advance(point, racing.rung), nearest(points, racing.start), mode)
     finalists = close(found, racing.finalists, racing.margin, mode)
     if not finalists:
         return every([points[index] for index in sorted(found)], lambda point: advance(point, racing.rung), mode)
@@ -71,16 +72,23 @@ def race(
     return point, value
 
 
-def explored(points: Sequence[Point], look: Callable[[Point], Result], start: float, mode: Mode) -> dict[int, Result]:
-    """Results by position: of the learning rate nearest to `start`, its neighbours, and as long as the best of those
-    tried lies at their edge, of the next one there. points: from the smallest to the largest learning rate."""
+def explored(
+    points: Sequence[Point],
+    look: Callable[[Point], Result],
+    first: Sequence[int],
+    mode: Mode,
+) -> dict[int, Result]:
+    """Results by position: of the learning rates at the positions `first`, of the best one's neighbours, and as long as
+    the best of those tried lies at their edge, of the next one there.
+    points: from the smallest to the largest learning rate."""
     found: dict[int, Result] = {}
 
     def at(index: int) -> None:
         if 0 <= index < len(points) and index not in found:
             found[index] = look(points[index])
 
-    at(min(range(len(points)), key=lambda index: abs(points[index]["lr"] - start)))
+    for index in first:
+        at(index)
     while True:
         tried = sorted(found)
         best = _best([found[index] for index in tried], mode)
@@ -90,6 +98,11 @@ def explored(points: Sequence[Point], look: Callable[[Point], Result], start: fl
         at(middle + 1)
         if len(found) == before:
             return found
+
+
+def nearest(points: Sequence[Point], rate: float, count: int = 1) -> list[int]:
+    """The positions of the learning rates that are the nearest to `rate` by their logarithms, the nearest first."""
+    return sorted(range(len(points)), key=lambda index: abs(math.log(points[index]["lr"] / rate)))[:count]
 
 
 def close(found: Mapping[int, Result], most: int, margin: float, mode: Mode) -> list[int]:
