@@ -56,7 +56,7 @@ def checks(rows: pd.DataFrame, protocol: str) -> Iterator[str]:
 
 def main() -> None:
     rows = pd.read_csv(HERE / "measured.csv")
-    for protocol in ("finetune_offline", "finetune_random_head"):
+    for protocol in ("finetune_offline", "finetune_probed_head", "finetune_random_head"):
         print(f"{protocol}:")
         for line in checks(rows, protocol):
             print(f"  {line}")

@@ -12,7 +12,7 @@ TRUTH = Path(__file__).parents[2] / "experiments/truth"
 def test_the_readme_of_the_truth_says_what_the_checks_say():
     checks = runpy.run_path(str(TRUTH / "checks.py"))["checks"]
     rows, readme = pd.read_csv(TRUTH / "measured.csv"), " ".join((TRUTH / "README.md").read_text().split())
-    for protocol in ("finetune_offline", "finetune_random_head"):
+    for protocol in ("finetune_offline", "finetune_probed_head", "finetune_random_head"):
         said = "\n".join(checks(rows, protocol))
         (reached,) = re.findall(r"at least the linear probe: (\d+ of \d+)", said)
         assert f"{reached} cells" in readme
