@@ -63,15 +63,16 @@ class Trainings:
         make = protocol.arms(model, data, trainer=self.trainer, folder=folder, cache=self.cache, seed=self.seed)
 
         def arm(point: Point, **place: str) -> Arm:
-            made = make(point, **place)
-            return replace(made, head=partial(self._head, name, made.head))
+            return replace(make(point, **place), head=partial(self._head, name))
 
         return arm
 
-    def _head(self, name: str, fit: Callable[[], Tensor | None]) -> Tensor | None:
+    def _head(self, name: str) -> Tensor | None:
         """Fitted once for all trainings of a model."""
         if name not in self._heads:
-            self._heads[name] = fit()
+            model = self.models[name]
+            found = self.protocol.head(model, self.data, trainer=self.trainer, cache=self.cache, seed=self.seed)
+            self._heads[name] = found
         return self._heads[name]
 
 

@@ -177,7 +177,7 @@ class FineTuning:
         preprocessing = model.preprocessing.at(self.image_size)
         weights_seed = seed if weights_seed is None else weights_seed
         start = functools.cache(
-            functools.partial(self._start, model, data, trainer=trainer, cache=cache, seed=weights_seed)
+            functools.partial(self.head, model, data, trainer=trainer, cache=cache, seed=weights_seed)
         )
         if self.in_memory:
             data = self.decoded(data, preprocessing)
@@ -197,6 +197,16 @@ class FineTuning:
             )
 
         return make
+
+    def head(
+        self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, cache: Path, seed: int
+    ) -> Tensor | None:
+        """Weights of the head before the first step, (D + 1) x outputs, the last row the intercept; None: random ones.
+        data: as it was read, not `decoded`. Cost: one pass over train and val where their features are not kept."""
+        if self.probe is None:
+            return None
+        probe = replace(self.probe, image_size=self.image_size)
+        return probe.head(model, data, trainer=trainer, cache=cache, seed=seed)
 
     def measured(
         self,
@@ -247,15 +257,6 @@ class FineTuning:
         network = arm.network().network.eval()
         arm.discard()
         return network
-
-    def _start(
-        self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, cache: Path, seed: int
-    ) -> Tensor | None:
-        """Weights of the head before the first step, None for random ones."""
-        if self.probe is None:
-            return None
-        probe = replace(self.probe, image_size=self.image_size)
-        return probe.head(model, data, trainer=trainer, cache=cache, seed=seed)
 
     def _prepared(
         self,
