@@ -71,7 +71,7 @@ class Trainings:
         """Fitted once for all trainings of a model."""
         if name not in self._heads:
             model = self.models[name]
-            found = self.protocol.head(model, self.data, trainer=self.trainer, cache=self.cache, seed=self.seed)
+            found = self.protocol.probed_head(model, self.data, trainer=self.trainer, cache=self.cache, seed=self.seed)
             self._heads[name] = found
         return self._heads[name]
 

@@ -64,7 +64,7 @@ def write(
     for name, alt in {"ranks": f"average rank of each scorer by {metric}", "ablation": f"{metric} by setting"}.items():
         if name in drawn:
             parts += [element("h2", alt.capitalize()), figure(inline(drawn[name], name, alt), CAPTIONS[name], alt)]
-    if standing is None and rows["dataset"].nunique() > 1 and rows["scorer"].nunique() > 1:
+    if standing is None and min(len(rows[name].unique()) for name in ("dataset", "scorer")) > 1:
         parts.append(element("p", "No average ranks: on no data set were all scorers judged on the same models."))
     if len(compared):
         parts += [element("h2", f"Against {compared['against'].iloc[0]}, data set by data set"), _compared(compared)]

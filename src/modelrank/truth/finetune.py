@@ -177,7 +177,7 @@ class FineTuning:
         preprocessing = model.preprocessing.at(self.image_size)
         weights_seed = seed if weights_seed is None else weights_seed
         start = functools.cache(
-            functools.partial(self.head, model, data, trainer=trainer, cache=cache, seed=weights_seed)
+            functools.partial(self.probed_head, model, data, trainer=trainer, cache=cache, seed=weights_seed)
         )
         if self.in_memory:
             data = self.decoded(data, preprocessing)
@@ -198,7 +198,7 @@ class FineTuning:
 
         return make
 
-    def head(
+    def probed_head(
         self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, cache: Path, seed: int
     ) -> Tensor | None:
         """Weights of the head before the first step, (D + 1) x outputs, the last row the intercept; None: random ones.
