@@ -39,7 +39,7 @@ class Recorded:
     """Trainings that were done before, told again; what was not tried, or not further, says so."""
 
     def __init__(self, curves: pd.DataFrame, heads: pd.Series, rules: Rules) -> None:
-        """heads: value on val of each model's linear probe."""
+        """heads: value on val of each model's linear probe, a little above that of the protocol's own head."""
         self.now, self.heads, self.rules = 0.0, heads, rules
         self.curve: dict[tuple[str, float], dict[int, tuple[float, float]]] = {}
         self.trained: dict[tuple[str, float], float] = {}  # seconds of what was trained already
@@ -97,7 +97,7 @@ def play(curves, heads, accuracy, elsewhere, rungs, share, seed):
 
 
 def main():
-    curves = pd.read_csv(TRUTH / "curves.csv")
+    curves = pd.read_csv(TRUTH / "curves.csv").query("protocol in @RUNGS")
     rows_of_all = pd.read_csv(TRUTH / "measured.csv")
     rows = rows_of_all.loc[rows_of_all.protocol_id.isin(curves.protocol_id)]
     out = []
