@@ -133,10 +133,7 @@ class Arm:
 
     def _untrained(self) -> dict[str, Any]:
         with isolate_rng(), quiet():
-            task, module = self._prepared()
-            watch = _Watch(module, (), self)
-            measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
-            watch.begin()
+            task, module, watch, measuring = self._measuring()
             with self._in_memory(module):
                 values = measuring.validate(task, dataloaders=module.val_dataloader(), verbose=False)[0]
             return {"curve": [[0, 0.0, round(float(values[task.monitor]), 6)]], "seconds": watch.seconds()}
@@ -168,12 +165,16 @@ class Arm:
                     raise OSError(str(error).split("\n")[0]) from error
                 temporary.replace(self._checkpoint)
 
+    def _measuring(self) -> tuple[TransferTask, ImageDataModule, _Watch, pl.Trainer]:
+        """The network as it is, its images, a watch that runs, and what measures it."""
+        task, module = self._prepared()
+        watch = _Watch(module, (), self)
+        watch.begin()
+        return task, module, watch, self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
+
     def _test(self) -> dict[str, Any]:
         with isolate_rng(), quiet():
-            task, module = self._prepared()
-            watch = _Watch(module, (), self)
-            measuring: pl.Trainer = self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
-            watch.begin()
+            task, module, watch, measuring = self._measuring()
             with self._in_memory(module):
                 values = dict(measuring.test(task, datamodule=module, verbose=False)[0])
             if task.seen != (expected := len(module.data.splits["test"])):
