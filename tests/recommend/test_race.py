@@ -208,7 +208,17 @@ def test_what_is_left_is_the_head_alone_where_training_has_not_made_it_better_ye
     assert (whole.pick(), whole.at_hand()["b"].steps) == ("b", 240)
     probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
     assert "after 0 of the 240 steps" in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    assert answer(race, probes, metric="accuracy", wanted=0.95).expected == 0.72
     assert "steps" not in answer(whole, probes, metric="accuracy", wanted=0.95).sentence()
+
+
+def test_a_head_that_is_better_than_the_end_of_its_training_is_left_and_said_to_be_it(tmp_path):
+    world = Heads({"a": 0.5, "b": 0.9}, {"a": 0.7, "b": 0.8})
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 1e5, sure=1.0)
+    assert race.finished()["b"] == pytest.approx(0.8)
+    found = answer(race, {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}, metric="accuracy", wanted=0.95)
+    assert (found.pick, found.expected, found.steps) == ("b", 0.9, 0)
 
 
 def test_seconds_of_heads_are_not_taken_for_those_of_steps(tmp_path):

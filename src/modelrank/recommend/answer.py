@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from scipy.special import ndtri
 
-from modelrank.memory.prediction import predicted, ties
+from modelrank.memory.prediction import LEVEL, predicted, ties
 from modelrank.recommend.budget import spoken
 from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
-
-EIGHTY = 1.2816  # standard deviations of a central 80 % interval
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -63,8 +61,9 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
     tied = ties(posterior, list(race.models).index(pick), race.models, seed=race.seed)
     expected, low, high = float(own.expected), float(own.low), float(own.high)
     at_hand = race.at_hand().get(pick)
-    if at_hand is not None and at_hand.value is not None and pick not in race.finished():
-        expected, error = at_hand.value, EIGHTY * race.noise(at_hand.value)
+    if at_hand is not None and at_hand.value is not None and race.rules.rungs[at_hand.rung] < race.rules.rungs[-1]:
+        expected = at_hand.value
+        error = race.noise(expected) * float(ndtri((1 + LEVEL) / 2))
         least = -math.inf if metric == "r2" else 0.0
         low, high = max(least, expected - error), min(1.0, expected + error)
     cheapest = min([pick, *tied], key=lambda name: probes[name].latency_ms)

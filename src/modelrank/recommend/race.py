@@ -81,13 +81,13 @@ class Race:
 
     def at_hand(self) -> dict[str, Trial]:
         """Of each model the trial whose network there is: its last, or its head alone where that is better on val."""
-        found: dict[str, Trial] = {}
-        for trial in self.trials:  # heads first; of trainings only the last checkpoint is kept
-            head = trial if trial.rung < self.rules.opening else self._head_trial(trial.model)
-            if trial.value is not None:
-                behind = head is not None and head.value is not None and head.value > trial.value
-                found[trial.model] = head if head is not None and behind else trial
-        return found
+        alive = [trial for trial in self.trials if trial.value is not None]
+        heads = {trial.model: trial for trial in alive if trial.rung < self.rules.opening}
+        lasts = {trial.model: trial for trial in alive}  # of trainings only the last checkpoint is kept
+        return {
+            model: max((last, heads.get(model, last)), key=lambda trial: trial.value or 0.0)
+            for model, last in lasts.items()
+        }
 
     def cost(self, model: str, *, to_end: bool = False) -> float:
         """Expected seconds of its next trial, or of all until its end."""
@@ -96,12 +96,12 @@ class Race:
         steps = self.rules.steps(rung, found)
         if to_end:
             steps += sum(self.rules.steps(further, None) for further in range(rung + 1, len(self.rules.rungs)))
-        return steps * self._pace(model) + (self._head(model) if rung < self.rules.opening else 0.0)
+        return steps * self._pace(model) + (self._head_seconds(model) if rung < self.rules.opening else 0.0)
 
     def everything(self) -> float:
         """Expected seconds of training every model to the end, by the same rules."""
         full = sum(self.rules.steps(rung, None) for rung in range(len(self.rules.rungs)))
-        heads = sum(map(self._head, self.models)) if self.rules.opening else 0.0
+        heads = sum(map(self._head_seconds, self.models)) if self.rules.opening else 0.0
         return sum(full * self._pace(model) for model in self.models) + heads
 
     def choose(self, remaining: float, running: Collection[str] = ()) -> str | None:
@@ -203,14 +203,11 @@ class Race:
         ratios = [seconds / steps / probed for seconds, steps, probed in others if steps]
         return self.step_seconds[model] * (median(ratios) if ratios else 1.5)
 
-    def _head(self, model: str) -> float:
+    def _head_seconds(self, model: str) -> float:
         """Seconds of the head: as estimated, corrected by what the others' took."""
         took = {trial.model: trial.seconds for trial in self.trials if trial.rung < self.rules.opening}
         ratios = [seconds / self.head_seconds[name] for name, seconds in took.items()]
         return took.get(model, self.head_seconds[model] * (median(ratios) if ratios else 1.5))
-
-    def _head_trial(self, model: str) -> Trial | None:
-        return next((one for one in self.trials if one.model == model and one.rung < self.rules.opening), None)
 
     def _seconds_and_steps(self, model: str) -> tuple[float, int]:
         """Of the training steps that it has had; what its head took is not counted."""
