@@ -57,7 +57,7 @@ class FineTuning:
     curve:            shares of `steps` after which the val split is measured.
     probe:            None: the new head starts at random. Else as the linear model that this protocol fits on the
                       frozen features of train, at `image_size` (linear probing, then fine-tuning: Kumar et al., ICLR
-                      2022). Its seconds are not counted: they are those of a measurement of its own.
+                      2022). The seconds of its fit are not counted.
     racing:           None: every grid point is trained to its end, the one best on val once more on train + val.
                       Else only promising ones are, on train, and the best on val is measured as it is: see `Racing`.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -73,10 +72,7 @@ def race(
 
 
 def explored(
-    points: Sequence[Point],
-    look: Callable[[Point], Result],
-    first: Sequence[int],
-    mode: Mode,
+    points: Sequence[Point], look: Callable[[Point], Result], first: Sequence[int], mode: Mode
 ) -> dict[int, Result]:
     """Results by position: of the learning rates at the positions `first`, of the best one's neighbours, and as long as
     the best of those tried lies at their edge, of the next one there.
@@ -101,8 +97,9 @@ def explored(
 
 
 def nearest(points: Sequence[Point], rate: float, count: int = 1) -> list[int]:
-    """The positions of the learning rates that are the nearest to `rate` by their logarithms, the nearest first."""
-    return sorted(range(len(points)), key=lambda index: abs(math.log(points[index]["lr"] / rate)))[:count]
+    """The positions of the learning rate that is the nearest to `rate` and of those beside it in the grid, in turn."""
+    middle = min(range(len(points)), key=lambda index: abs(points[index]["lr"] - rate))
+    return sorted(range(len(points)), key=lambda index: abs(index - middle))[:count]
 
 
 def close(found: Mapping[int, Result], most: int, margin: float, mode: Mode) -> list[int]:
