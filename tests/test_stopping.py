@@ -146,8 +146,16 @@ print("went on")
 """
 
 
-def test_a_stop_that_was_swallowed_between_two_jobs_is_still_asked_for():
-    assert subprocess.run([sys.executable, "-c", BETWEEN], capture_output=True, text=True).stdout == "stopped\n"
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ("", "stopped"),  # between two jobs of a sweep: swallowed, but still asked for
+        ("stopping.heed(begun=False)", "goes on"),  # the next command of a process, which nobody has stopped
+    ],
+)
+def test_a_stop_is_of_all_jobs_of_its_command_and_of_no_other(then, said):
+    done = subprocess.run([sys.executable, "-c", BETWEEN.format(then=then)], capture_output=True, text=True)
+    assert done.stdout == f"{said}\n"
 
 
 BETWEEN = """
@@ -158,29 +166,11 @@ try:
     os.kill(os.getpid(), signal.SIGTERM)
 except BaseException:
     pass
+{then}
 stopping.heed(begun=True)
 try:
     stopping.again()
-    print("went on")
+    print("goes on")
 except KeyboardInterrupt:
     print("stopped")
-"""
-
-
-def test_the_next_command_of_a_process_is_not_stopped_by_the_stop_of_the_one_before():
-    assert subprocess.run([sys.executable, "-c", NEXT], capture_output=True, text=True).stdout == "goes on\n"
-
-
-NEXT = """
-import os, signal
-from modelrank import stopping
-stopping.heed(begun=True)
-try:
-    os.kill(os.getpid(), signal.SIGINT)
-except KeyboardInterrupt:
-    pass
-stopping.heed(begun=False)
-stopping.heed(begun=True)
-stopping.again()
-print("goes on")
 """
