@@ -14,6 +14,7 @@ from modelrank.recommend.budget import spoken
 from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
 
+
 @dataclass(frozen=True)
 class Answer:
     """pick: model; expected, low, high: its accuracy and its 80 % interval, of the network that there is (that it would
