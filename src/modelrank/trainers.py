@@ -82,6 +82,15 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
+def doubled(first: int, most: int, room: int, peak: Callable[[int], int]) -> int:
+    """The largest of first, 2 first, 4 first, ... up to `most` that fits into `room` bytes, if twice as many images
+    take twice the memory; a larger one is not tried. peak: bytes that a batch took, with all that was there."""
+    size = first
+    while 2 * size <= most and 2 * peak(size) <= room:
+        size *= 2
+    return size
+
+
 def in_batches_that_fit(work: Callable[[int], Result], batch_size: int, title: str, setting: str) -> Result:
     """`work(batch_size)`, and again with half of that for as long as a batch does not fit into memory; said once.
 

@@ -19,7 +19,7 @@ from modelrank import progress
 from modelrank.data.images import ImageSplit
 from modelrank.features.store import FeatureStore
 from modelrank.hub.preprocessing import Preprocessing
-from modelrank.trainers import in_batches_that_fit
+from modelrank.trainers import doubled, in_batches_that_fit
 from modelrank.types import ModelRankError
 
 
@@ -156,6 +156,29 @@ def test_a_batch_that_does_not_fit_is_halved_and_that_is_said_once(tmp_path, cap
     torch.testing.assert_close(found.features, large.features)
     with pytest.raises(ModelRankError, match="tiny: one image does not fit into memory"):
         in_batches_that_fit(Fits(0).forward_of, 8, "tiny", "extraction.batch_size")
+
+
+@pytest.mark.parametrize(
+    ("room", "most", "size"),
+    [(0, 10**6, 64), (1000, 10**6, 64), (2 * 1280, 10**6, 256), (10**9, 500, 256), (10**9, 512, 512), (10**9, 5, 64)],
+)
+def test_batches_are_doubled_while_the_next_fits(room, most, size):
+    tried = []
+
+    def peak(images: int) -> int:
+        tried.append(images)
+        return 10 * images
+
+    assert doubled(64, most, room, peak) == size
+    assert all(10 * images <= max(room, 640) for images in tried)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_batch_that_a_gpu_takes_gives_the_same_features(tmp_path):
+    gpu = partial(TRAINER, accelerator="gpu")
+    one = run(tmp_path / "one", trainer=gpu, batch_size=7)
+    many = run(tmp_path / "many", trainer=gpu, batch_size=None)
+    torch.testing.assert_close(many.features, one.features, atol=1e-4, rtol=1e-4)
 
 
 BUILT: list[weakref.ref] = []

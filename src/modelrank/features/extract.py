@@ -41,7 +41,7 @@ def extract(
     trainer: Callable[..., pl.Trainer],
     scored: Sequence[str],
     image_size: int | None,
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None = None,
     dtype: str = "float32",
     precision: str = "32-true",
@@ -59,6 +59,7 @@ def extract(
     same batches, so its result is the same as that of an uninterrupted one.
 
     image_size: side in pixels, None for the model's own. batch_size, workers: of the loader; no part of the key.
+        batch_size None: chosen by the device (`batch_size_for`).
     workers: processes that decode images; None: one a core where there are images to decode. Decoded images are kept
     in `data.pixels`, so that the next model finds them.
     compile: by torch.compile first, once a network; like the device no part of the key (float32 agrees to rounding).
@@ -157,7 +158,7 @@ def _forward(
     key: str,
     cache: Path,
     trainer: Callable[..., pl.Trainer],
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None,
     dtype: str,
     precision: str,
@@ -174,19 +175,26 @@ def _forward(
 
     from modelrank.data.loader import loader
     from modelrank.features.box_pooling import over_boxes
-    from modelrank.features.extraction import FeatureWriter, over_images
+    from modelrank.features.extraction import FeatureWriter, batch_size_for, over_images
     from modelrank.trainers import SILENT, in_batches_that_fit, quiet
 
     network = model.load(cache, seed=seed)
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
-    if compile:
-        network.compile()
     if pooling is None:
         plan = over_images(network, splits, preprocessing)
     else:
         plan = over_boxes(network, splits, preprocessing, pooling)
     of_row = plan.known["image"]
     writer = FeatureWriter(model.name, len(of_row), dtype=getattr(torch, dtype), store=store, key=key)
+
+    def make() -> pl.Trainer:
+        # One device whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
+        runner = trainer(callbacks=[writer], devices=1, strategy="auto", precision=precision, **SILENT)
+        if runner.precision != precision:  # Lightning takes another where the device has none
+            raise ModelRankError(
+                f"extraction.precision={precision}: not on this device, where {runner.precision} is nearest"
+            )
+        return runner
 
     def predict(images: int) -> pl.Trainer:
         batches = loader(
@@ -196,23 +204,16 @@ def _forward(
             workers=_workers(splits, images) if workers is None else workers,
             collate_fn=plan.collate,
         )
-        # One device whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
-        runner = trainer(
-            callbacks=[writer],
-            devices=1,
-            strategy="auto",
-            precision=precision,
-            **SILENT,
-        )
-        if runner.precision != precision:  # Lightning takes another where the device has none
-            raise ModelRankError(
-                f"extraction.precision={precision}: not on this device, where {runner.precision} is nearest"
-            )
+        runner = make()
         runner.predict(plan.task, batches, return_predictions=False)
         return runner
 
     with quiet():
-        runner = in_batches_that_fit(predict, batch_size, model.name, "extraction.batch_size")
+        size = batch_size_for(plan, make()) if batch_size is None else batch_size
+        log.info("%s: %d images at a time", model.name, size)
+        if compile:
+            network.compile()
+        runner = in_batches_that_fit(predict, size, model.name, "extraction.batch_size")
     if writer.missing:
         raise ModelRankError(
             f"{model.name}: {len(writer.missing)} of {len(of_row)} rows have no features; "

@@ -19,8 +19,11 @@ from modelrank.features.store import FeatureStore
 from modelrank.hub.penultimate import FeatureExtractor
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.progress import Progress
+from modelrank.trainers import doubled
 from modelrank.types import ModelRankError
 
+FIRST = 64  # images in a batch, where nobody says how many; on CPUs more make nothing faster
+USED = 0.8  # of a GPU's memory: the rest is for what the allocator cannot join
 PART_SECONDS = 30.0  # at most this much work is lost when the process is killed
 
 
@@ -44,6 +47,25 @@ def over_images(network: nn.Module, splits: Sequence[ImageSplit], preprocessing:
     targets = torch.from_numpy(np.concatenate([split.targets for split in splits]))
     known = {"targets": targets, "image": torch.arange(len(images))}
     return Plan(images, FeatureExtraction(FeatureExtractor(network), preprocessing), known)
+
+
+def batch_size_for(plan: Plan, runner: pl.Trainer) -> int:
+    """FIRST, and on a GPU doubled from there until its memory is used. Cost: a forward pass for each size tried."""
+    device = runner.strategy.root_device
+    if device.type != "cuda" or not isinstance(plan.images, CroppedImages):
+        return FIRST
+    pixels, _ = plan.images[0]
+    plan.task.to(device).eval()
+
+    def peak(size: int) -> int:
+        torch.cuda.reset_peak_memory_stats(device)
+        batch = pixels.to(device).expand(size, *pixels.shape).contiguous()
+        with torch.inference_mode(), runner.precision_plugin.forward_context():
+            plan.task.predict_step((batch, torch.arange(size)), 0)
+        return torch.cuda.max_memory_allocated(device)
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return doubled(FIRST, len(plan.images), int(USED * (free + torch.cuda.memory_allocated(device))), peak)
 
 
 class CroppedImages(Dataset[tuple[Tensor, int]]):
