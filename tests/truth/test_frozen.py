@@ -6,10 +6,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
-from torch.nn import functional
 
 from modelrank.data.images import ImageData, ImageSplit
-from modelrank.truth.frozen import LinearProbe, fit_linear
+from modelrank.truth.frozen import Fits, LinearProbe
 from modelrank.truth.measure import measure
 
 
@@ -22,21 +21,31 @@ def features():
 @pytest.mark.parametrize("strength", [1.0, 100.0])
 def test_logistic_regression_is_scikit_learns(features, strength):
     x, y = features
-    weights = fit_linear(x, y, 10, functional.cross_entropy, strength=strength, iterations=300)
+    weights = Fits(x, y, 10, "classification").fit(strength, iterations=300)
     theirs = LogisticRegression(C=1 / strength, tol=1e-8, max_iter=5000).fit(x, y)
     ours = (x @ weights[:-1] + weights[-1]).softmax(1)
-    np.testing.assert_allclose(ours, theirs.predict_proba(x), atol=2e-3)
-    again = fit_linear(x, y, 10, functional.cross_entropy, strength=strength, iterations=300, start=weights)
-    np.testing.assert_allclose(again, weights, atol=2e-3)
+    np.testing.assert_allclose(ours, theirs.predict_proba(x), atol=2e-4)
+    again = Fits(x, y, 10, "classification").fit(strength, iterations=300, start=weights)
+    np.testing.assert_allclose(again, weights, atol=1e-3)
+
+
+def test_one_logistic_regression_an_output_and_more_columns_than_rows(features):
+    x, digit = features
+    x = x[:50]
+    y = torch.stack([digit[:50] % 2 == 0, digit[:50] > 4], 1).double()
+    weights = Fits(x, y, 2, "multilabel").fit(3.0, iterations=300)
+    for k in range(2):  # the loss is averaged over the two outputs
+        theirs = LogisticRegression(C=1 / 6.0, tol=1e-8, max_iter=5000).fit(x, y[:, k])
+        np.testing.assert_allclose(x @ weights[:-1, k] + weights[-1, k], theirs.decision_function(x), atol=1e-3)
 
 
 def test_ridge_is_scikit_learns(features):
     x, _ = features
     y = torch.stack([x[:, :8].sum(1), x[:, 8:].std(1)], 1)
     # mean over rows and columns: the sum of squares of K columns, divided by N K, against strength / 2N
-    weights = fit_linear(x, y, 2, functional.mse_loss, strength=3.0, iterations=500)
+    weights = Fits(x, y, 2, "regression").fit(3.0, iterations=500)
     theirs = Ridge(alpha=3.0, solver="cholesky").fit(x, y)
-    np.testing.assert_allclose(x @ weights[:-1] + weights[-1], theirs.predict(x), atol=1e-3)
+    np.testing.assert_allclose(x @ weights[:-1] + weights[-1], theirs.predict(x), atol=1e-6)
 
 
 def test_measures_a_linear_probe(tmp_path, digits, model, trainer):

@@ -33,14 +33,15 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
+from modelrank.linear import LOGITS, Loss, binary_cross_entropy, cross_entropy, fit, square
 from modelrank.scorers.contract import ANY, scorer
-from modelrank.scorers.linalg import CHUNK_ELEMENTS, chunks, column_mean, deal_folds, image_count, working
+from modelrank.scorers.linalg import column_mean, deal_folds, image_count, working
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 COLUMNS = 256  # of a product, from where on more make it no faster
+TOLERANCE = 1e-4  # of the loss per sample; 1e-7 takes twice as long and moves the accuracy by 0.001
 
 
 @scorer(reads=ANY)
@@ -81,28 +82,22 @@ def linear_probe(
         for strength, answers in zip(path, held_out, strict=True):
             penalty = x.new_full((x.shape[1], 1, 1), strength)
             penalty[-1] = 0
-
-            def objective(w: Tensor, penalty: Tensor = penalty, share: list[Tensor] = share) -> tuple[Tensor, Tensor]:
-                value, gradient = (penalty * w.square()).sum((0, 2)) / 2, penalty * w
-                for rows, part in zip(own, share, strict=True):
-                    if bool(part.any()):  # else none of these fits is trained on this fold
-                        for chunk, some in chunks(x[rows], elements=_elements(x, w)):
-                            lost, slope = loss((some @ w.flatten(1)).unflatten(1, w.shape[1:]), targets[rows][chunk])
-                            value += (lost * part).sum(0)
-                            gradient.flatten(1).addmm_(some.T, slope.mul_(part[:, None]).flatten(1))
-                return value, gradient
-
-            weight = _lbfgs(objective, weight, 1 / (curvature * variance[:, None, None] + penalty), iterations)
+            weight = fit(
+                x,
+                targets,
+                loss,
+                parts=list(zip(own, share, strict=True)),
+                penalty=penalty,
+                curvature=curvature * variance[:, None, None],
+                start=weight,
+                iterations=iterations,
+                tolerance=TOLERANCE,
+            )
             for f, one in zip(group.tolist(), weight.unbind(1), strict=True):  # each by the fit that has not seen it
-                answers += [predict(some @ one) for _, some in chunks(x[own[f]], elements=_elements(x, one))]
+                answers += [predict(some @ one) for some in x[own[f]].split(max(1, LOGITS // outputs))]
     skills = torch.tensor([skill(torch.cat(answers), targets) for answers in held_out], dtype=torch.float64)
     best = int(skills.argmax())  # the first: the strongest penalty among equals
     return Score(float(skills[best]), {"strength": path[best], "skill": skills.numpy()})
-
-
-def _elements(x: Tensor, w: Tensor) -> int:
-    """Of the features in a chunk, such that the logits of its rows are 4 CHUNK_ELEMENTS."""
-    return 4 * CHUNK_ELEMENTS * x.shape[1] // w[0].numel()
 
 
 def _standardised_components(data: FeatureSet) -> tuple[Float[Tensor, "N r"], Float[Tensor, " r1"]]:
@@ -123,36 +118,18 @@ def _standardised_components(data: FeatureSet) -> tuple[Float[Tensor, "N r"], Fl
     return found.scores, torch.cat([variance, variance.new_ones(1)])
 
 
-# A loss maps logits n x folds x C, which it may overwrite, and targets to its value n x folds and slope n x folds x C.
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Skill = Callable[[Tensor, Tensor], float]  # of predictions and targets
 
 
 def _problem(data: FeatureSet, dtype: torch.dtype) -> tuple[Loss, Callable[[Tensor], Tensor], Skill, Tensor, float]:
     """Loss, prediction from logits, skill, targets (N labels, else N x C), the curvature of the loss at weight 0."""
     if data.task == "multilabel":
-        return _binary_loss, lambda z: z, _mean_average_precision, data.targets.to(dtype), 0.25
+        return binary_cross_entropy, lambda z: z, _mean_average_precision, data.targets.to(dtype), 0.25
     if data.task == "regression":
         y = data.targets[:, data.targets.std(0, correction=0) > 0]
         y = ((y - y.mean(0)) / y.std(0, correction=0)).to(dtype)
-        return _square_loss, lambda z: z, _r_squared, y, 1.0
-    return _cross_entropy, lambda z: z.argmax(1), _accuracy, data.targets, 1 / (int(data.targets.max()) + 1)
-
-
-def _cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    log_p, at = z.log_softmax(2), y[:, None, None].expand(-1, z.shape[1], 1)
-    loss = -log_p.gather(2, at).squeeze(2)
-    return loss, log_p.exp_().scatter_add_(2, at, log_p.new_full((), -1).expand(at.shape))
-
-
-def _binary_loss(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    y = y[:, None]
-    return (F.softplus(z) - z * y).sum(2), z.sigmoid() - y
-
-
-def _square_loss(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    z = z - y[:, None]
-    return z.square().sum(2) / 2, z
+        return square, lambda z: z, _r_squared, y, 1.0
+    return cross_entropy, lambda z: z.argmax(1), _accuracy, data.targets, 1 / (int(data.targets.max()) + 1)
 
 
 def _accuracy(predicted: Tensor, y: Tensor) -> float:
@@ -167,54 +144,3 @@ def _mean_average_precision(z: Tensor, y: Tensor) -> float:
     hits = y.gather(0, z.argsort(dim=0, descending=True, stable=True)).double()
     precision = hits.cumsum(0) / torch.arange(1, len(y) + 1, device=y.device)[:, None]
     return float(((precision * hits).sum(0) / hits.sum(0)).mean())
-
-
-def _lbfgs(
-    objective: Callable[[Tensor], tuple[Tensor, Tensor]],
-    w: Float[Tensor, "r folds C"],
-    inverse_curvature: Float[Tensor, "r 1 1"],
-    iterations: int,
-    history: int = 10,
-    tolerance: float = 1e-4,  # of the loss per sample; 1e-7 takes twice as long and moves the accuracy by 0.001
-) -> Float[Tensor, "r folds C"]:
-    """L-BFGS (Nocedal and Wright, algorithm 7.4) on folds side by side: one matrix product serves them all.
-
-    Each fold has its own history and step; the objective is strictly convex along every step taken, so that halving
-    until it falls far enough is all the line search that is needed. Stops where no fold can gain more than tolerance.
-    """
-
-    def dot(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum((0, 2))[:, None]  # folds x 1
-
-    value, gradient = objective(w)
-    past: list[tuple[Tensor, Tensor, Tensor]] = []
-    for _ in range(iterations):
-        direction, alphas = gradient.clone(), []
-        for s, y, rho in reversed(past):
-            alphas.append(rho * dot(s, direction))
-            direction.addcmul_(alphas[-1], y, value=-1)
-        direction *= inverse_curvature
-        if past:
-            s, y, _ = past[-1]
-            direction *= (dot(s, y) / dot(y, inverse_curvature * y).clamp(min=1e-30)).clamp(min=1e-6)
-        for (s, y, rho), alpha in zip(past, reversed(alphas), strict=True):
-            direction.addcmul_(alpha - rho * dot(y, direction), s)
-        slope = dot(gradient, direction).squeeze(1)
-        if bool((slope <= tolerance).all()):
-            break
-        step = torch.where(slope > tolerance, 1.0, 0.0)
-        new_w = w - step[:, None] * direction
-        new_value, new_gradient = objective(new_w)
-        for _ in range(10):
-            enough = new_value <= value - 1e-4 * step * slope + 4 * torch.finfo(w.dtype).eps * value.abs()
-            if bool(enough.all()):
-                break
-            step = torch.where(enough, step, step / 2)
-            new_w = w - step[:, None] * direction
-            new_value, new_gradient = objective(new_w)
-        s, y = new_w - w, new_gradient - gradient
-        curve = dot(s, y)
-        past.append((s, y, torch.where(curve > 0, 1 / curve.clamp(min=1e-30), 0.0)))
-        past = past[-history:]
-        w, value, gradient = new_w, new_value, new_gradient
-    return w

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from modelrank.data.images import ImageData
 from modelrank.features.extract import extract
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
+from modelrank.linear import binary_cross_entropy, cross_entropy, fit, square
 from modelrank.truth.grid import Point, every, label, remembered
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
 
 Rows = tuple[Tensor, Tensor]  # features N x D in float64, targets
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "classification": functional.cross_entropy,
-    "multilabel": functional.binary_cross_entropy_with_logits,
-    "regression": functional.mse_loss,
-}
+TASKS = ("classification", "multilabel", "regression")
+TOLERANCE = 1e-8  # of the loss per sample
 
 
 @dataclass(frozen=True)
 class LinearProbe:
     """A linear protocol; its YAML in conf/protocol says each value and why.
 
-    strengths:  of the L2 penalty, see `fit_linear`.
+    strengths:  of the L2 penalty, see `Fits.fit`.
     image_size: side in pixels that every model sees; None = each model's own.
     refit:      whether the model of the chosen strength is fitted once more on train + val.
     """
@@ -61,16 +59,16 @@ class LinearProbe:
     ) -> Outcome:
         """Measure. One pass over all images, then len(strengths) + 1 convex problems; `seed` is of a random network."""
         begin = time.process_time()
-        check_task(self.name, data, tuple(LOSSES))
-        problem = _Problem(data, self.iterations)
+        check_task(self.name, data, TASKS)
+        problem = _Problem(data)
         read = partial(self._read, model, data, trainer=trainer, cache=cache, seed=seed)
         train, val = read("train", "val")
         [test] = read("test")
-        weights: Tensor | None = None
+        fits, weights = problem.fits(train), None
 
         def on_val(point: Point) -> dict[str, float]:
             nonlocal weights  # from strong to weak, each problem starts at the solution of the last: far fewer steps
-            weights = problem.fit(train, point["strength"], weights)
+            weights = fits.fit(point["strength"], iterations=self.iterations, start=weights)
             return {"value": problem.value(weights, val)}
 
         points = self.points()
@@ -78,7 +76,9 @@ class LinearProbe:
         rows = _joined(train, val) if self.refit else train
         final = remembered(
             folder / "final.json",
-            lambda: {"value": problem.value(problem.fit(rows, best["strength"]), test)},
+            lambda: {
+                "value": problem.value(problem.fits(rows).fit(best["strength"], iterations=self.iterations), test)
+            },
         )
         return Outcome(
             accuracy=final["value"],
@@ -94,12 +94,13 @@ class LinearProbe:
     def head(self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, cache: Path, seed: int) -> Tensor:
         """(D + 1) x outputs weights in float64, the last row the intercept, fitted on train with the strength that is
         best on val. Cost: one pass over train and val (none where their features are kept), len(strengths) problems."""
-        check_task(self.name, data, tuple(LOSSES))
-        problem = _Problem(data, self.iterations)
+        check_task(self.name, data, TASKS)
+        problem = _Problem(data)
         train, val = self._read(model, data, "train", "val", trainer=trainer, cache=cache, seed=seed)
-        tried: list[tuple[float, Tensor]] = []
+        fits, tried = problem.fits(train), list[tuple[float, Tensor]]()
         for point in self.points():
-            weights = problem.fit(train, point["strength"], tried[-1][1] if tried else None)
+            start = tried[-1][1] if tried else None
+            weights = fits.fit(point["strength"], iterations=self.iterations, start=start)
             tried.append((problem.value(weights, val), weights))
         return max(tried, key=lambda one: one[0])[1]
 
@@ -131,14 +132,13 @@ class LinearProbe:
 class _Problem:
     """What is fitted and by what it is judged, of one data set."""
 
-    def __init__(self, data: ImageData, iterations: int) -> None:
-        self.data, self.iterations = data, iterations
+    def __init__(self, data: ImageData) -> None:
+        self.data = data
         targets = data.splits["train"].targets
         self.outputs = len(data.classes) if data.task != "regression" else int(np.prod(targets.shape[1:]))
 
-    def fit(self, rows: Rows, strength: float, start: Tensor | None = None) -> Tensor:
-        loss = LOSSES[self.data.task]
-        return fit_linear(*rows, self.outputs, loss, strength=strength, iterations=self.iterations, start=start)
+    def fits(self, rows: Rows) -> Fits:
+        return Fits(*rows, self.outputs, self.data.task)
 
     def value(self, weights: Tensor, rows: Rows) -> float:
         features, targets = rows
@@ -155,34 +155,66 @@ def _joined(first: Rows, second: Rows) -> Rows:
     return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])
 
 
-def fit_linear(
-    features: Tensor,
-    targets: Tensor,
-    outputs: int,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    *,
-    strength: float,
-    iterations: int = 200,
-    start: Tensor | None = None,
-) -> Tensor:
-    """(D + 1) x outputs weights, the last row the intercept, of the minimum of
+class Fits:
+    """Linear models of these rows, by the strength of their penalty.
 
-        N * mean loss + strength / 2 * |W|^2    (the intercept is free; scikit-learn's C is 1 / strength)
-
-    by L-BFGS with a strong Wolfe line search, in the dtype of `features`. Cost: O(N D outputs) an iteration.
+    features N x D, targets N labels (classification) or N x outputs in the dtype of the features. Cost: N D min(N, D).
     """
-    weights = features.new_zeros(features.shape[1] + 1, outputs) if start is None else start.clone()
-    weights.requires_grad_(True)
-    solver = torch.optim.LBFGS(
-        [weights], max_iter=iterations, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
-    )
 
-    def objective() -> Tensor:
-        solver.zero_grad()
-        value = loss(features @ weights[:-1] + weights[-1], targets)
-        value = value + strength / (2 * len(features)) * weights[:-1].square().sum()
-        value.backward()
-        return value
+    def __init__(self, features: Float[Tensor, "N D"], targets: Tensor, outputs: int, task: str) -> None:
+        self.targets, self.outputs = targets, outputs
+        self.mean = features.mean(0)
+        centred = features - self.mean
+        variance, self.axes = _principal_axes(centred)
+        ones = features.new_ones(len(features), 1)
+        self.rows = torch.cat([centred @ self.axes, ones], 1)
+        if task == "classification":
+            self.loss, bend, self.scale = cross_entropy, 1 / outputs, 1.0
+        elif task == "multilabel":
+            self.loss, bend, self.scale = binary_cross_entropy, 0.25, 1 / outputs
+        else:
+            self.loss, bend, self.scale = square, 1.0, 2 / outputs
+        self.curvature = self.scale * bend * torch.cat([variance, ones[0]])[:, None, None]
 
-    solver.step(objective)
-    return weights.detach()
+    def fit(
+        self, strength: float, *, iterations: int = 200, start: Float[Tensor, "D+1 outputs"] | None = None
+    ) -> Float[Tensor, "D+1 outputs"]:
+        """Weights, the last row the intercept, of the minimum of
+
+            N * mean loss + strength / 2 * |W|^2    (the intercept is free; scikit-learn's C is 1 / strength)
+
+        classification: cross-entropy; multilabel: binary cross-entropy, regression: squared error, both averaged over
+        the outputs. By L-BFGS along the principal axes (see `linear.fit`) in the dtype of the features.
+        Cost: 4 N D outputs a step.
+        """
+        n = len(self.rows)
+        penalty = torch.full_like(self.curvature, strength / n)
+        penalty[-1] = 0
+        if start is None:
+            begin = self.rows.new_zeros(len(penalty), self.outputs)
+        else:
+            begin = torch.cat([self.axes.T @ start[:-1], start[-1:] + self.mean @ start[:-1]])
+        turned = fit(
+            self.rows,
+            self.targets,
+            self.loss,
+            parts=[(slice(None), self.rows.new_full((1,), self.scale / n))],
+            penalty=penalty,
+            curvature=self.curvature,
+            start=begin[:, None],
+            iterations=iterations,
+            tolerance=TOLERANCE,
+        )[:, 0]
+        weights = self.axes @ turned[:-1]
+        return torch.cat([weights, turned[-1:] - self.mean @ weights])
+
+
+def _principal_axes(centred: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " k"], Float[Tensor, "D k"]]:
+    """Variances along the min(N, D) principal axes, and these. The minimum lies in their span: the penalty keeps
+    weights out of directions that no row has."""
+    n, d = centred.shape
+    if n < d:
+        _, sigma, axes = torch.linalg.svd(centred, full_matrices=False)
+        return sigma.square() / n, axes.T
+    values, axes = torch.linalg.eigh(centred.T @ centred / n)
+    return values.clamp(min=0), axes
