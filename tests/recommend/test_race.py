@@ -263,6 +263,20 @@ def test_learning_rates_are_explored_at_the_rung_before_the_last(best):
     assert rules.points[max(found, key=lambda index: found[index]["value"])]["lr"] == best
 
 
+class Easy(Arm):
+    """Every learning rate reaches the end of the metric."""
+
+    def advance(self, until):
+        return {"curve": [[until, 0.0, 1.0]]}
+
+
+def test_where_every_learning_rate_is_as_good_as_the_others_no_further_one_is_tried():
+    rules, found = Heads.rules, None
+    for rung in range(3):
+        found = advance(rules, rung, found, lambda point, **place: Easy(point, 1e-4, **place))
+    assert sorted(found) == [2, 3, 4]  # those about 3e-4
+
+
 def test_time_of_a_killed_trial_is_counted(tmp_path):
     world = World(TEN)
     diary = Diary(tmp_path, world.clock)

@@ -82,7 +82,7 @@ def advance(rules: Rules, rung: int, before: Found | None, make: Callable[..., A
 
     rates = rules.going_on(rung, before)
     if rung == rules.exploring:
-        found = explored(rules.points, look, rates, rules.mode)
+        found = explored(rules.points, look, rates, rules.mode, ties="middle")
     else:
         found = {index: look(rules.points[index]) for index in rates}
     kept = rules.kept(rung, found)

@@ -72,11 +72,18 @@ def race(
 
 
 def explored(
-    points: Sequence[Point], look: Callable[[Point], Result], first: Sequence[int], mode: Mode
+    points: Sequence[Point],
+    look: Callable[[Point], Result],
+    first: Sequence[int],
+    mode: Mode,
+    ties: Literal["smallest", "middle"] = "smallest",
 ) -> dict[int, Result]:
     """Results by position: of the learning rates at the positions `first`, of the best one's neighbours, and as long as
     the best of those tried lies at their edge, of the next one there.
-    points: from the smallest to the largest learning rate."""
+    points: from the smallest to the largest learning rate.
+    ties: which of several best ones is the best here. The smallest goes on to smaller rates until one is worse, the
+          middle one stops where they cannot be told apart (easy images: every rate reaches the end of the metric).
+    """
     found: dict[int, Result] = {}
 
     def at(index: int) -> None:
@@ -87,8 +94,9 @@ def explored(
         at(index)
     while True:
         tried = sorted(found)
-        best = _best([found[index] for index in tried], mode)
-        middle = min(tried) if best is None else tried[best]  # where all broke down, smaller rates are left
+        best = _bests([found[index] for index in tried], mode)
+        chosen = 0 if ties == "smallest" else len(best) // 2
+        middle = tried[best[chosen]] if best else min(tried)  # where all broke down, smaller rates are left
         before = len(found)
         at(middle - 1)
         at(middle + 1)
@@ -146,6 +154,11 @@ def _failure(result: Result) -> str | None:
 
 
 def _best(results: Sequence[Result], mode: Mode) -> int | None:
-    alive = [index for index, result in enumerate(results) if _failure(result) is None]
-    sign = 1 if mode == "max" else -1
-    return max(alive, key=lambda index: sign * results[index]["value"], default=None)  # max keeps the first of equals
+    return next(iter(_bests(results, mode)), None)
+
+
+def _bests(results: Sequence[Result], mode: Mode) -> list[int]:
+    """Positions of all that are the best; none where all failed."""
+    values = {index: result["value"] for index, result in enumerate(results) if _failure(result) is None}
+    best = (max if mode == "max" else min)(values.values(), default=None)
+    return [index for index, value in values.items() if value == best]
