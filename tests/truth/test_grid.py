@@ -30,6 +30,16 @@ def test_failed_points_are_passed_over_with_their_reason():
         every(POINTS[:2], trained([None, float("nan"), 0, 0, 0]), "max")
 
 
+def test_where_all_rates_break_a_network_smaller_ones_are_tried_until_one_is_as_good_as_before_the_first_step():
+    racing, values = Racing(start=1e-2, rung=10, finalists=1, margin=0.05), [0.46, 0.44, 0.14, 0.15, 0.13]
+    log: list = []
+    assert race(POINTS, trained(values), racing, 30, "max")[0] == POINTS[3]  # the best of three broken ones
+    assert race(POINTS, trained(values, log), racing, 30, "max", floor=0.48)[0] == POINTS[0]
+    assert {rate for rate, _ in log} == set(RATES)
+    assert race(POINTS, trained(values), racing, 30, "max", floor=0.19)[0] == POINTS[3]  # within the margin
+    assert race(POINTS, trained([1 - value for value in values]), racing, 30, "min", floor=0.52)[0] == POINTS[0]
+
+
 def test_what_is_remembered_is_not_computed_again(tmp_path):
     assert remembered(tmp_path / "a.json", lambda: {"value": 1, "seconds": 3.0}) == {"value": 1, "seconds": 3.0}
     assert remembered(tmp_path / "a.json", lambda: pytest.fail("again"))["value"] == 1

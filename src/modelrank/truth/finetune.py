@@ -6,7 +6,7 @@ import copy
 import functools
 import itertools
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -92,6 +92,8 @@ class FineTuning:
                 f"protocol={self.name}: racing.rung={self.racing.rung} is no step of the {self.steps} of a training; "
                 f"give protocol.racing.rung=1 to {self.steps}"
             )
+        if self.racing.floor and self.probe is None:
+            raise ModelRankError(f"protocol={self.name}: racing.floor is the value of a head, so it needs a probe")
         if self.racing.finalists < 1:
             raise ModelRankError(f"protocol={self.name}: racing.finalists={self.racing.finalists}; give 1 or more")
 
@@ -100,7 +102,7 @@ class FineTuning:
         operational = ("name", "checkpoint_every", "workers", "curve", "racing", "probe")
         plain = {key: _floats(value) for key, value in vars(self).items() if key not in operational}
         if self.racing is not None:
-            plain["racing"] = asdict(self.racing)
+            plain["racing"] = self.racing.numbers()
         if self.probe is not None:
             plain["probe"] = {key: value for key, value in self.probe.numbers().items() if key != "image_size"}
         return plain
@@ -123,6 +125,7 @@ class FineTuning:
         make = self.arms(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed)
         arms: dict[str, Arm] = {}
         trainings: list[Training] = []
+        seconds = 0.0
 
         def advance(point: Point, until: int) -> dict[str, Any]:
             found = arms.setdefault(label(point), make(point)).advance(until)
@@ -140,8 +143,12 @@ class FineTuning:
                 raise ModelRankError(f"{model.name}, trained once more on train + val: {retrained['failed']}")
             seconds = retrained["seconds"]
         else:
-            best, val = race(self.points(), advance, self.racing, self.steps, mode)
-            final, seconds = arms[label(best)], 0.0
+            floor = None
+            if self.racing.floor:
+                untrained = make(self.points()[0], name="head").advance(0)
+                floor, seconds = untrained["curve"][0][2], untrained["seconds"]
+            best, val = race(self.points(), advance, self.racing, self.steps, mode, floor)
+            final = arms[label(best)]
         tested = final.test(self.steps)
         for other in arms.values():
             if other is not final:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,12 +31,19 @@ class Racing:
                the next one is tried too, so that the choice lies inside unless the grid itself ends there.
     rung:      steps after which the rates are compared on val, on a schedule that ends at the protocol's `steps`.
     finalists: how many at most go on from there to the end; `margin`: only those so close to the best on val.
+    floor:     whether smaller rates are tried as long as none comes within `margin` of the head alone, before the first
+               step (large ones may all break a network, and then the best of them is no place to look about).
     """
 
     start: float
     rung: int
     finalists: int
     margin: float
+    floor: bool = False
+
+    def numbers(self) -> dict[str, object]:
+        """What decides the result; without a floor, as before there was one."""
+        return {key: value for key, value in asdict(self).items() if key != "floor" or value}
 
 
 def every(points: Sequence[Point], advance: Callable[[Point], Result], mode: Mode) -> tuple[Point, float]:
@@ -55,13 +62,22 @@ def every(points: Sequence[Point], advance: Callable[[Point], Result], mode: Mod
 
 
 def race(
-    points: Sequence[Point], advance: Callable[[Point, int], Result], racing: Racing, steps: int, mode: Mode
+    points: Sequence[Point],
+    advance: Callable[[Point, int], Result],
+    racing: Racing,
+    steps: int,
+    mode: Mode,
+    floor: float | None = None,
 ) -> tuple[Point, float]:
     """As `every`, with fewer steps: see `Racing`. points: from the smallest to the largest learning rate.
 
-    advance: trains a point up to a step, going on from where it is.
+    advance: trains a point up to a step, going on from where it is. floor: the value before the first step.
     """
-    found = explored(points, lambda point: advance(point, racing.rung), nearest(points, racing.start), mode)
+    if floor is not None:
+        floor -= racing.margin if mode == "max" else -racing.margin
+    found = explored(
+        points, lambda point: advance(point, racing.rung), nearest(points, racing.start), mode, floor=floor
+    )
     finalists = close(found, racing.finalists, racing.margin, mode)
     if not finalists:
         return every([points[index] for index in sorted(found)], lambda point: advance(point, racing.rung), mode)
@@ -76,13 +92,16 @@ def explored(
     look: Callable[[Point], Result],
     first: Sequence[int],
     mode: Mode,
+    *,
     ties: Literal["smallest", "middle"] = "smallest",
+    floor: float | None = None,
 ) -> dict[int, Result]:
     """Results by position: of the learning rates at the positions `first`, of the best one's neighbours, and as long as
     the best of those tried lies at their edge, of the next one there.
     points: from the smallest to the largest learning rate.
     ties: which of several best ones is the best here. The smallest goes on to smaller rates until one is worse, the
           middle one stops where they cannot be told apart (easy images: every rate reaches the end of the metric).
+    floor: as long as the best is worse than that, the next smaller rate is tried.
     """
     found: dict[int, Result] = {}
 
@@ -96,7 +115,8 @@ def explored(
         tried = sorted(found)
         best = _bests([found[index] for index in tried], mode)
         chosen = 0 if ties == "smallest" else len(best) // 2
-        middle = tried[best[chosen]] if best else min(tried)  # where all broke down, smaller rates are left
+        reached = bool(best) and (floor is None or not _worse(found[tried[best[0]]]["value"], floor, mode))
+        middle = tried[best[chosen]] if reached else min(tried)  # where all broke down, smaller rates are left
         before = len(found)
         at(middle - 1)
         at(middle + 1)
@@ -155,6 +175,10 @@ def _failure(result: Result) -> str | None:
 
 def _best(results: Sequence[Result], mode: Mode) -> int | None:
     return next(iter(_bests(results, mode)), None)
+
+
+def _worse(value: float, other: float, mode: Mode) -> bool:
+    return value < other if mode == "max" else value > other
 
 
 def _bests(results: Sequence[Result], mode: Mode) -> list[int]:
