@@ -37,7 +37,7 @@ def embeddings(folder: Path, models: int) -> None:
     np.save(folder / "targets.npy", targets)
 
 
-def scored(folder: Path, overrides: list[str], table: Path) -> tuple[float, int, int]:
+def scored(overrides: list[str], table: Path) -> tuple[float, int, int]:
     """CPU seconds and most resident bytes of the command, and the rows in `table`."""
     settings = ["stage=score", "hub=files", "dataset=targets", "scorer=disco", "stability=null", "logger=none"]
     subprocess.run([sys.executable, ROOT / "run.py", *overrides, *settings], check=True, cwd=ROOT, capture_output=True)
@@ -49,21 +49,21 @@ def measure(quick: bool, threads: int) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        for models in [number // (20 if quick else 1) for number in MODELS]:
+        most = MODELS[-1] // (20 if quick else 1)
+        for models in [*(number // (20 if quick else 1) for number in MODELS[:-1]), most]:
             folder, run = root / str(models), root / f"run{models}"
             embeddings(folder, models)
             one = [f"hub.folder={folder}", f"hydra.run.dir={run}"]
-            found = alone(scored, threads, folder, one, run / "scores.csv")
+            found = alone(scored, threads, one, run / "scores.csv")
             rows.append(dict(zip(("models", "sets", "cpu_seconds", "bytes", "rows"), (models, 1, *found), strict=True)))
             print(*rows[-1].values(), flush=True)
         for number in range(SETS):  # the same files under ten names: ten data sets
-            (root / f"set{number}").symlink_to(folder)
+            (root / f"set{number}").symlink_to(root / str(most))
         sweep = root / "sweep"
         every = ",".join(str(root / f"set{number}") for number in range(SETS))
-        found = alone(
-            scored, threads, folder, ["-m", f"hub.folder={every}", f"hydra.sweep.dir={sweep}"], sweep / "results.csv"
-        )
-        rows.append(dict(zip(rows[0], (models, SETS, *found), strict=True)))
+        ten = ["-m", f"hub.folder={every}", f"hydra.sweep.dir={sweep}"]
+        found = alone(scored, threads, ten, sweep / "results.csv")
+        rows.append(dict(zip(rows[0], (most, SETS, *found), strict=True)))
         print(*rows[-1].values(), flush=True)
     return rows
 
