@@ -209,8 +209,10 @@ def _forward(
         return runner
 
     with quiet():
-        size = batch_size_for(plan, make()) if batch_size is None else batch_size
-        log.info("%s: %d images at a time", model.name, size)
+        size = batch_size
+        if size is None:
+            size = batch_size_for(plan, make())
+            log.debug("%s: %d images at a time", model.name, size)
         if compile:
             network.compile()
         runner = in_batches_that_fit(predict, size, model.name, "extraction.batch_size")
