@@ -16,6 +16,10 @@ def test_with_few_samples_it_says_nothing():
     x = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ScorerNotApplicable, match="20 samples of 50 dimensions give C - 1"):
         hscore(FeatureSet(x, torch.arange(20) % 4))
+    twice = torch.randn(200, 250, generator=torch.Generator().manual_seed(1))
+    twice[1] = twice[0]  # two images that are one: one direction less
+    with pytest.raises(ScorerNotApplicable, match="200 samples of 250 dimensions"):
+        hscore(FeatureSet(twice, torch.arange(200) % 4))
     narrow = torch.cat([x[:, :6], torch.zeros(20, 44)], 1)  # 6 directions, however many columns
     assert 0 < hscore(FeatureSet(narrow, torch.arange(20) % 4)).value < 3
 

@@ -27,6 +27,8 @@ from modelrank.scorers.contract import scorer
 from modelrank.scorers.linalg import class_moments, scatter, scatter_eigen
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
+NEARLY = 0.99  # labels drawn at random give this share of C - 1 where the samples span this share of N - 1 directions
+
 
 @scorer(streams=True)
 def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
@@ -49,7 +51,7 @@ def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
     keep = values > float(values[-1]) * least
     if not bool(keep.any()):
         raise ScorerNotApplicable("hscore: the features are the same for every sample")
-    if int(keep.sum()) >= n - 1:
+    if int(keep.sum()) >= NEARLY * (n - 1):  # less than n - 1: some images are there twice
         raise ScorerNotApplicable(
             f"hscore: {n} samples of {d} dimensions give C - 1 whatever the features are; take more images than "
             "dimensions, or hscore_shrinkage"
