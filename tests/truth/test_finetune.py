@@ -15,7 +15,7 @@ from modelrank.data.module import ImageDataModule
 from modelrank.hub.model import has_depthwise
 from modelrank.truth import finetune
 from modelrank.truth.frozen import LinearProbe
-from modelrank.truth.grid import Racing
+from modelrank.truth.grid import Racing, race
 from modelrank.truth.ledger import Asked, data_id, measured, model_id, protocol_id
 from modelrank.truth.measure import cell_folder, measure, record
 from modelrank.types import ModelRankError, NotMeasured
@@ -207,6 +207,22 @@ def test_a_probed_head_starts_where_the_linear_probe_ends(tmp_path, digits, mode
     ids = [protocol_id(replace(protocol, probe=one)) for one in (None, probe, *others)]
     assert len(set(ids)) == 3
     assert ids[1] == ids[3]
+
+
+def test_the_floor_of_a_race_is_what_the_head_alone_has_on_val(tmp_path, digits, model, trainer, protocol, monkeypatch):
+    floors = []
+    monkeypatch.setattr(finetune, "race", lambda *given: floors.append(given[-1]) or race(*given))
+    probe = LinearProbe("probe", strengths=[1.0], image_size=None, batch_size=64, workers=0, refit=False)
+    racing = Racing(start=0.05, rung=10, finalists=1, margin=0.05)
+    plain = replace(protocol, probe=probe, racing=racing, weight_decays=[0.0])
+    floored = replace(plain, racing=replace(racing, floor=True))
+    for one in (plain, floored):
+        measure(model, digits, one, trainer=trainer, cache=tmp_path)
+    frozen = measure(model, digits, probe, trainer=trainer, cache=tmp_path)
+    assert floors == [None, pytest.approx(frozen["val_accuracy"], abs=1e-6)]
+    assert protocol_id(floored) != protocol_id(plain)
+    with pytest.raises(ModelRankError, match=r"racing\.floor is the value of a head, so it needs a probe"):
+        replace(floored, probe=None)
 
 
 def test_the_head_has_its_own_learning_rate(digits, model, protocol, tmp_path):
