@@ -9,6 +9,7 @@ machine hardly changes them. Writes extraction.csv and extraction.json, the mach
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -102,7 +103,7 @@ class Loaded(PretrainedModel):
     networks: ClassVar[dict[str, nn.Module]] = {}
 
     def load(self, cache: Path, *, seed: int = 0) -> nn.Module:
-        return self.networks[self.name]
+        return copy.copy(self.networks[self.name])  # of its own, as a loaded one is; the layers are shared
 
 
 def whole_hub(hub: str, names: Sequence[str], size: int, count: int, width: int, height: int) -> dict[str, float]:

@@ -3,11 +3,12 @@
     python experiments/benchmarks/race.py > experiments/benchmarks/race.csv
 
 For each protocol, data set and seed of experiments/truth/curves.csv the rules of conf/stage/recommend.yaml are played
-with the values on val that were really seen, the seconds that the trainings really took, and the accuracies on the
-other data sets by that protocol as memory (none where there is one set). Models are compared after a tenth, a third and
-all of the steps (the race as it is) or after a third and all. The regret is that of the pick on test, in points of
-accuracy, beside that of a model drawn at random. Learning rates that the truth did not try cannot be played: a race
-might walk on to them.
+with the values on val that were really seen and the seconds that the trainings really took, beginning with the
+accuracies on the other data sets by that protocol as memory (none where there is one set) and with the scores of
+experiments/truth/scores.csv (column `scorers`: of the stage's those that have some; none, to see what they bring).
+Models are compared after a tenth, a third and all of the steps (the race as it is) or after a third and all. The
+regret is that of the pick on test, in points of accuracy, beside that of a model drawn at random. Learning rates that
+the truth did not try cannot be played: a race might walk on to them.
 """
 
 import itertools
@@ -32,6 +33,7 @@ RUNGS = {  # of each protocol, as near to the shares of the race as its curves h
     "finetune_offline": ((0, 20, 80, 240), (0, 80, 240)),
 }
 WIDTHS = {0: 1, 20: 3, 24: 3, 80: 2, 240: 2}  # learning rates that go on to each rung
+SCORERS = {"none": [], "quick": ["disco", "logme"]}  # of conf/scorer/quick.yaml those in scores.csv
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1.0)
 
 
@@ -79,7 +81,7 @@ class Told:
         self.world.trained.pop(self.key, None)
 
 
-def play(curves, heads, accuracy, elsewhere, rungs, share, seed):
+def play(curves, heads, accuracy, belief, rungs, share, seed):
     points = [{"lr": rate, "wd": 0.0} for rate in RATES]
     rules = Rules(rungs, [WIDTHS[rung] for rung in rungs], 3e-4, 0.02, points, "max")
     world = Recorded(curves, heads, rules)
@@ -89,7 +91,7 @@ def play(curves, heads, accuracy, elsewhere, rungs, share, seed):
         for m in models
     }
     noise = lambda v: np.sqrt(max(v * (1 - v), 0.02) / 500)  # noqa: E731
-    race = Race(models, believe(elsewhere), rules, pace, dict.fromkeys(models, HEAD), noise, seed=seed)
+    race = Race(models, belief, rules, pace, dict.fromkeys(models, HEAD), noise, seed=seed)
     budget = share * race.everything() / 1.5  # before any trial a race expects half as much again as was probed
     with tempfile.TemporaryDirectory() as folder:
         race.run(InTurn(world.advance), Diary(Path(folder), world.clock), budget, sure=1.0)
@@ -99,6 +101,10 @@ def play(curves, heads, accuracy, elsewhere, rungs, share, seed):
 def main():
     curves = pd.read_csv(TRUTH / "curves.csv").query("protocol in @RUNGS")
     rows_of_all = pd.read_csv(TRUTH / "measured.csv")
+    scores = {
+        name: own.pivot(index="model", columns="scorer", values="score")
+        for name, own in pd.read_csv(TRUTH / "scores.csv").groupby("dataset")
+    }
     rows = rows_of_all.loc[rows_of_all.protocol_id.isin(curves.protocol_id)]
     out = []
     for (protocol, dataset, seed), own in curves.groupby(["protocol", "dataset", "seed"]):
@@ -108,8 +114,11 @@ def main():
         heads = probed.drop_duplicates("model").set_index("model").val_accuracy
         accuracy = same.loc[(same.dataset == dataset) & (same.seed == seed)].set_index("model").accuracy
         elsewhere = table.drop(columns=dataset).reindex(accuracy.index)
-        for rungs, share in itertools.product(RUNGS[protocol], SHARES):
-            race, spent = play(own, heads, accuracy, elsewhere, rungs, share, seed)
+        told = {name: scores[name].reindex(accuracy.index) for name in (dataset, *elsewhere)}
+        for rungs, (kind, names), share in itertools.product(RUNGS[protocol], SCORERS.items(), SHARES):
+            own_scores = told[dataset].reindex(columns=names)
+            belief = believe(elsewhere, scores=own_scores, scores_elsewhere={name: told[name] for name in elsewhere})
+            race, spent = play(own, heads, accuracy, belief, rungs, share, seed)
             pick = race.pick()
             at = race.at_hand().get(pick)
             out.append(
@@ -119,6 +128,7 @@ def main():
                     "seed": seed,
                     "models": len(accuracy),
                     "remembered": elsewhere.shape[1],
+                    "scorers": kind,
                     "rungs": " ".join(map(str, rungs)),
                     "budget": share,
                     "spent": spent,

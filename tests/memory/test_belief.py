@@ -74,6 +74,22 @@ def test_what_was_trained_to_the_end_is_known():
     assert high[2] - low[2] < 1e-3 < high[0] - low[0]
 
 
+def test_the_error_of_a_value_is_taken_out_by_what_the_others_say():
+    """Beside models that are known: their number k + 1 is the one that was looked at, with an error."""
+    results = [Result(0, 0.7), Result(1, 0.62, 0.3, 0.02), Result(2, 0.74, 1.0, 0.02), Result(2, 0.6, 0.5, 0.02)]
+    posterior = some().given(results)
+    assert posterior.true_values[0] == pytest.approx(0.7, abs=1e-6)
+    assert posterior.true_values[2] == pytest.approx(posterior.mean[2], abs=1e-9), "the end is the model's accuracy"
+    exact = some(log_scale_sd=1e-9)
+    seen = Result(1, 0.62, 0.3, 0.02)
+    grid = np.linspace(0.3, 0.9, 6001)  # of its value without the error, by Bayes' rule on the exact belief
+    known = [exact.given([Result(0, 0.7), seen._replace(value=float(value), noise=0.0)]) for value in grid[::40]]
+    logs = np.array([one.log_weight[module.SCALES // 2] for one in known]) - 0.5 * ((grid[::40] - 0.62) / 0.02) ** 2
+    weight = np.exp(logs - logs.max())
+    expected = float(weight @ grid[::40] / weight.sum())
+    assert exact.given([Result(0, 0.7), seen]).true_values[1] == pytest.approx(expected, abs=2e-4)
+
+
 def test_the_later_look_at_a_training_says_all_that_the_earlier_one_did_of_its_model():
     late = some(log_scale_sd=1e-9).given([Result(1, 0.6, 0.5)])
     both = some(log_scale_sd=1e-9).given([Result(1, 0.3, 0.1), Result(1, 0.6, 0.5)])

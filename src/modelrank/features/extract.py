@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from modelrank.types import FeatureSet, ModelRankError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from modelrank.data.images import ImageData, ImageSplit
     from modelrank.features.box_pooling import BoxPooling
@@ -95,23 +96,26 @@ def extract(
         with store.lock(key):
             entry = store.load(key)
             if entry is None:
+                network = model.load(cache, seed=seed)
+                held = weakref.ref(network)
                 tensors, facts = _forward(
                     model,
+                    network,
                     _splits(data, scored, preprocessing),
                     preprocessing,
                     pooling,
                     store=store,
                     key=key,
-                    cache=cache,
                     trainer=trainer,
                     batch_size=batch_size,
                     workers=workers,
                     dtype=dtype,
                     precision=precision,
                     compile=compile,
-                    seed=seed,
                 )
-                gc.collect()  # trainer and network hold each other, and Python counts objects, not gigabytes
+                del network
+                if held() is not None:  # it holds itself, and Python counts objects, not gigabytes
+                    gc.collect()
                 entry = Entry(tensors, facts | {"identity": identity, "model": model.name, "dataset": data.name})
                 store.save(key, entry.tensors, entry.header)
     facts = {"parameters": float(entry.header["parameters"])}
@@ -150,20 +154,19 @@ def _pooling(boxes: Mapping[str, Any] | None) -> BoxPooling:
 
 def _forward(
     model: PretrainedModel,
+    network: nn.Module,
     splits: Sequence[ImageSplit],
     preprocessing: Preprocessing,
     pooling: BoxPooling | None,
     *,
     store: FeatureStore,
     key: str,
-    cache: Path,
     trainer: Callable[..., pl.Trainer],
     batch_size: int | None,
     workers: int | None,
     dtype: str,
     precision: str,
     compile: bool,
-    seed: int,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors that are stored and the facts for their header.
 
@@ -178,7 +181,6 @@ def _forward(
     from modelrank.features.extraction import FeatureWriter, batch_size_for, over_images
     from modelrank.trainers import SILENT, in_batches_that_fit, quiet
 
-    network = model.load(cache, seed=seed)
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
     if pooling is None:
         plan = over_images(network, splits, preprocessing)
@@ -216,6 +218,8 @@ def _forward(
         if compile:
             network.compile()
         runner = in_batches_that_fit(predict, size, model.name, "extraction.batch_size")
+    for name, _ in list(plan.task.named_children()):  # trainer and task hold each other, but not the network any longer
+        delattr(plan.task, name)
     if writer.missing:
         raise ModelRankError(
             f"{model.name}: {len(writer.missing)} of {len(of_row)} rows have no features; "

@@ -119,6 +119,15 @@ class Posterior:
         self._surprises = np.column_stack([self._surprises, surprise])
         self.results.append(result)
 
+    @property
+    def true_values(self) -> Array:
+        """What each result is expected to be without its error, k: drawn towards what the others and the belief say,
+        the more so the larger its noise. Of a model's end it is that model's `mean`."""
+        k = len(self.results)
+        weights = np.einsum("gji,gj->gi", self._inverse[:, :k, :k], self._surprises)
+        noise = np.array([result.noise for result in self.results])
+        return np.array([result.value for result in self.results]) - noise**2 * (self.weight @ weights)
+
     def improvement(self, best: float) -> Array:
         """Expected improvement on `best` by training each model to the end, in units of accuracy."""
         sd = np.sqrt(np.maximum(self.variances, 1e-18))

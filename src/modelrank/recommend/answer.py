@@ -63,7 +63,7 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
     expected, low, high = float(own.expected), float(own.low), float(own.high)
     at_hand = race.at_hand().get(pick)
     if at_hand is not None and at_hand.value is not None and race.rules.rungs[at_hand.rung] < race.rules.rungs[-1]:
-        expected = at_hand.value
+        expected = race.worth()[pick]
         error = race.noise(expected) * float(ndtri((1 + LEVEL) / 2))
         least = -math.inf if metric == "r2" else 0.0
         low, high = max(least, expected - error), min(1.0, expected + error)

@@ -48,14 +48,16 @@ class Race:
             [
                 Result(
                     self.models.index(trial.model),
-                    trial.value,
+                    value,
                     max(self.rules.rungs[trial.rung] / end, HEAD),
-                    self.noise(trial.value),
+                    self.noise(value),
                 )
-                for trial in self.trials
-                if trial.value is not None
+                for trial, value in self._valued()
             ]
         )
+
+    def _valued(self) -> list[tuple[Trial, float]]:
+        return [(trial, trial.value) for trial in self.trials if trial.value is not None]
 
     def last(self, model: str) -> Trial | None:
         """Its trial that went furthest."""
@@ -73,15 +75,23 @@ class Race:
         return [name for name, last in lasts.items() if last is None or (last.value is not None and last.rung < end)]
 
     def pick(self) -> str:
-        """The best on val of the networks at hand; before any trial the one expected to be best."""
-        at_hand = self.at_hand()
-        if not at_hand:
-            return self.models[int(np.argmax(self.predicted().mean))]
-        return max(at_hand, key=lambda model: at_hand[model].value or 0.0)
+        """Of the networks at hand the one expected to be best; before any trial the model expected to be best.
+
+        Not the best on val: among several models of about the same accuracy that is the luckiest on these images.
+        """
+        worth = self.worth()
+        return (
+            max(worth, key=lambda model: worth[model]) if worth else self.models[int(np.argmax(self.predicted().mean))]
+        )
+
+    def worth(self) -> dict[str, float]:
+        """Accuracy that the networks at hand are expected to have as they are: what val says, without its error."""
+        true = {id(one): value for (one, _), value in zip(self._valued(), self.predicted().true_values, strict=True)}
+        return {model: float(true[id(trial)]) for model, trial in self.at_hand().items()}
 
     def at_hand(self) -> dict[str, Trial]:
         """Of each model the trial whose network there is: its last, or its head alone where that is better on val."""
-        alive = [trial for trial in self.trials if trial.value is not None]
+        alive = [trial for trial, _ in self._valued()]
         heads = {trial.model: trial for trial in alive if trial.rung < self.rules.opening}
         lasts = {trial.model: trial for trial in alive}  # of trainings only the last checkpoint is kept
         return {
@@ -112,12 +122,8 @@ class Race:
         if not open_:
             return None
         ends = self.finished()
-        started = [trial.model for trial in self.trials if trial.value is not None]
-        incumbent = (
-            max(ends.values())
-            if ends
-            else max((predicted.mean[names.index(model)] for model in started), default=float(predicted.mean.max()))
-        )
+        looked_at = ends or [trial.model for trial, _ in self._valued()]
+        incumbent = max((predicted.mean[names.index(model)] for model in looked_at), default=predicted.mean.max())
         gain = dict(zip(names, predicted.improvement(incumbent), strict=True))
         wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
         last = self.likeliest(predicted, remaining, running)  # the one that would be taken to its end now
