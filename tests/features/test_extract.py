@@ -17,6 +17,7 @@ from torch import nn
 
 from modelrank import progress
 from modelrank.data.images import ImageSplit
+from modelrank.features.extract import kept
 from modelrank.features.store import FeatureStore
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.trainers import doubled, in_batches_that_fit
@@ -45,6 +46,20 @@ def test_second_time_reads_the_file_and_makes_no_trainer(tmp_path):
     assert torch.equal(first.features, second.features)
     assert torch.equal(first.targets, second.targets)
     assert first.facts == second.facts
+
+
+def test_what_is_kept_is_known_without_reading_it(tmp_path):
+    def known(model=None, data=None, **settings):
+        what = {"scored": ("train", "val"), "image_size": None} | settings
+        return kept(model or pretrained(), data or images(), store=FeatureStore(tmp_path), **what)
+
+    assert not known()
+    run(tmp_path)
+    assert known()
+    assert not known(pretrained(classes=None))
+    assert not known(scored=["train"])
+    assert not known(dtype="float16")
+    assert not known(data=images().limited({"train": 8}))
 
 
 def test_what_is_stored(tmp_path):

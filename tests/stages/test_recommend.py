@@ -85,6 +85,43 @@ def test_recommends_and_leaves_the_model(run):
     assert json.loads((again / "recommendation.json").read_text())["test"] == told["test"]
 
 
+def test_of_many_images_some_are_enough(run, capsys):
+    """val of 30 images is seen in the values, 60 of train in the features; the race of all images is another one."""
+    some = ["race.images={train:60,each:1,val:30}", "protocol.batch_size=8"]  # 16 steps of 8 see 128 of the 200
+    out = run("stage=recommend", "budget=10min", "sure=1.0", *some)
+    said = capsys.readouterr().out
+    assert "of 200 images of train 128 are drawn from for training" in said
+    assert "and 60 for scores and heads; of 60 of val 30" in said
+    trials = pd.read_csv(out / "race.csv")
+    assert np.allclose(trials.value * 30, np.round(trials.value * 30), atol=1e-4)
+    right = json.loads((out / "recommendation.json").read_text())["test"] * 60  # all of test
+    assert right == pytest.approx(round(right), abs=1e-4)
+    headers = [json.loads(text)["images"] for text in _headers(out.parent / "cache" / "features")]
+    assert set(headers) == {90}
+    whole = run("stage=recommend", "budget=0", "protocol.batch_size=8")  # other images: nothing of that race
+    assert not (whole / "model").exists()
+
+
+def _headers(folder: Path) -> list[str]:
+    from safetensors import safe_open
+
+    found = []
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found.append(file.metadata()["header"])
+    return found
+
+
+def test_where_scores_would_take_the_budget_the_race_begins_without(run, monkeypatch, capsys):
+    monkeypatch.setattr("modelrank.stages.recommend.SCORING", 0.0)
+    out = run("stage=recommend", "budget=10min", "sure=1.0")
+    said = capsys.readouterr().out
+    assert "the race begins without them" in said
+    assert "goes by facts of the models alone" in said
+    assert len(pd.read_csv(out / "race.csv")) == 8
+    assert (out / "model").exists()
+
+
 def test_constraints_leave_models_out_with_a_reason(run):
     with pytest.raises(SystemExit, match=r"no model is left to recommend .* parameters, more than 10"):
         run("stage=recommend", "budget=1s", "constraints.max_parameters=10")

@@ -156,13 +156,25 @@ class ImageData:
     def sampled(self, share: float, seed: int = 0) -> ImageData:
         """That share of the images to be scored and nothing else, stratified by class; larger shares hold smaller
         ones."""
-        rows = {}
-        for name in self.scored:
-            targets = self.splits[name].targets
-            labels = targets if self.task == "classification" else None
-            rows[name] = draw(labels, round(share * len(targets)), seed, name, count=len(targets))
+        rows = {name: self._drawn(name, round(share * len(self.splits[name])), seed) for name in self.scored}
+        return self._of(rows, f"{share} {seed}")
+
+    def limited(self, sizes: Mapping[str, int], seed: int = 0) -> ImageData:
+        """At most so many images of each split that is named, stratified by class, and the other splits as they are;
+        the data itself where that leaves nothing out."""
+        if all(len(split) <= sizes.get(name, len(split)) for name, split in self.splits.items()):
+            return self
+        counts = {name: min(sizes.get(name, len(split)), len(split)) for name, split in self.splits.items()}
+        return self._of({name: self._drawn(name, count, seed) for name, count in counts.items()}, f"{counts} {seed}")
+
+    def _drawn(self, name: str, count: int, seed: int) -> np.ndarray:
+        targets = self.splits[name].targets
+        labels = targets if self.task == "classification" else None
+        return draw(labels, count, seed, name, count=len(targets))
+
+    def _of(self, rows: Mapping[str, np.ndarray], how: str) -> ImageData:
         splits = {name: self.splits[name].take(some) for name, some in rows.items()}
-        made = hashlib.sha256(f"{self.fingerprint} {share} {seed}".encode()).hexdigest()
+        made = hashlib.sha256(f"{self.fingerprint} {how}".encode()).hexdigest()
         return replace(self, splits=splits, fingerprint=made, drawn_from=(self, rows))
 
     def scored_targets(self) -> np.ndarray:

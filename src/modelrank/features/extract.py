@@ -78,18 +78,7 @@ def extract(
     scored = list(scored)
     preprocessing = model.preprocessing.at(image_size)
     pooling = _pooling(boxes) if data.task == "detection" else None
-    identity = {
-        "model": model.identity(seed=seed),
-        "data": data.fingerprint,
-        "splits": scored,
-        "preprocessing": preprocessing.identity(),
-        "dtype": dtype,
-        "layer": "penultimate" if pooling is None else pooling.identity(),
-    }
-    if precision != "32-true":  # the keys of float32 are older than the choice
-        identity["precision"] = precision
-    if "rest" in scored:  # no part of the fingerprint, which is of what networks learn from and are tested on
-        identity["rest"] = data.splits["rest"].digest()
+    identity = _identity(model, data, scored, preprocessing, pooling, dtype=dtype, precision=precision, seed=seed)
     key = store.key(identity)
     entry = store.load(key, warn=False)  # a damaged file is judged again under the lock, and then with a warning
     if entry is None:
@@ -134,6 +123,52 @@ def extract(
         made_by=entry.header.get("versions", ""),
         seconds=float(entry.header["seconds"]),
     )
+
+
+def kept(
+    model: PretrainedModel,
+    data: ImageData,
+    *,
+    store: FeatureStore,
+    scored: Sequence[str],
+    image_size: int | None,
+    dtype: str = "float32",
+    precision: str = "32-true",
+    boxes: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> bool:
+    """Whether `extract` would find these features in the store."""
+    preprocessing = model.preprocessing.at(image_size)
+    pooling = _pooling(boxes) if data.task == "detection" else None
+    identity = _identity(model, data, list(scored), preprocessing, pooling, dtype=dtype, precision=precision, seed=seed)
+    return store.path(store.key(identity)).exists()
+
+
+def _identity(
+    model: PretrainedModel,
+    data: ImageData,
+    scored: list[str],
+    preprocessing: Preprocessing,
+    pooling: BoxPooling | None,
+    *,
+    dtype: str,
+    precision: str,
+    seed: int,
+) -> dict[str, Any]:
+    """All that decides what the features are."""
+    identity = {
+        "model": model.identity(seed=seed),
+        "data": data.fingerprint,
+        "splits": scored,
+        "preprocessing": preprocessing.identity(),
+        "dtype": dtype,
+        "layer": "penultimate" if pooling is None else pooling.identity(),
+    }
+    if precision != "32-true":  # the keys of float32 are older than the choice
+        identity["precision"] = precision
+    if "rest" in scored:  # no part of the fingerprint, which is of what networks learn from and are tested on
+        identity["rest"] = data.splits["rest"].digest()
+    return identity
 
 
 def _splits(data: ImageData, scored: Sequence[str], preprocessing: Preprocessing) -> list[ImageSplit]:

@@ -25,10 +25,12 @@ from modelrank.types import ModelRankError
 
 @dataclass(frozen=True)
 class Trainings:
-    """folder: of the race; each model has one of its own in it, named after its identity."""
+    """folder: of the race; each model has one of its own in it, named after its identity. few: those of the images that
+    heads on frozen features are fitted on."""
 
     models: Mapping[str, PretrainedModel]
     data: ImageData
+    few: ImageData
     protocol: FineTuning
     rules: Rules
     trainer: MakeTrainer
@@ -71,7 +73,7 @@ class Trainings:
         """Fitted once for all trainings of a model."""
         if name not in self._heads:
             model = self.models[name]
-            found = self.protocol.probed_head(model, self.data, trainer=self.trainer, cache=self.cache, seed=self.seed)
+            found = self.protocol.probed_head(model, self.few, trainer=self.trainer, cache=self.cache, seed=self.seed)
             self._heads[name] = found
         return self._heads[name]
 

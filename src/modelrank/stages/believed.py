@@ -85,4 +85,8 @@ def scorer_ids(
 
 def _seen(model: PretrainedModel, data: ImageData) -> dict[str, object]:
     """How the scorers saw the images: which of them, and how large."""
-    return {"scored": list(data.scored), "size": model.preprocessing.size if isinstance(model, PretrainedModel) else 0}
+    size = model.preprocessing.size if isinstance(model, PretrainedModel) else 0
+    how: dict[str, object] = {"scored": list(data.scored), "size": size}
+    if isinstance(data, ImageData) and data.drawn_from is not None:
+        how["images"] = len(data.scored_targets())
+    return how

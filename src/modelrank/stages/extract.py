@@ -15,6 +15,7 @@ from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.data.target import Target
 from modelrank.features.extract import extract as extract_features
+from modelrank.features.extract import kept
 from modelrank.features.from_files import SavedFeatures
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
@@ -98,3 +99,14 @@ def features_of(cfg: DictConfig, model: PretrainedModel, data: ImageData) -> Fea
         image_size=cfg.hub.image_size,
         **cfg.extraction,
     )
+
+
+def unread(cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData) -> list[str]:
+    """The models whose features on the scored images are not in the store yet."""
+    store = FeatureStore(Path(cfg.paths.cache) / "features")
+    what = {name: cfg.extraction[name] for name in ("dtype", "precision", "boxes")}
+    return [
+        name
+        for name, model in models.items()
+        if not kept(model, data, store=store, scored=data.scored, image_size=cfg.hub.image_size, **what)
+    ]

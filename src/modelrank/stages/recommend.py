@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key, short
+from modelrank.memory.prior import believe
 from modelrank.progress import progress
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
@@ -31,14 +32,17 @@ from modelrank.report import figures, terminal
 from modelrank.report import race as page
 from modelrank.stages.believed import believed
 from modelrank.stages.check import opened
+from modelrank.stages.extract import unread
 from modelrank.stages.rows import finish, run_facts
-from modelrank.stages.score import score_hub
+from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
 from modelrank.truth import ledger
 from modelrank.truth.finetune import FineTuning
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
+
+SCORING = 0.25  # of the budget: where the features of all models take more, the race begins without scores
 
 
 def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
@@ -51,24 +55,25 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
     raced = rules(protocol, data, cfg.race.shares, cfg.race.widths)
-    folder = _folder(cfg, models, data, protocol, raced)
+    assert isinstance(protocol, FineTuning)  # `rules` takes no other
+    seen, few = _drawn(data, protocol, **cfg.race.images)
+    folder = _folder(cfg, models, few, protocol, raced)
     diary = Diary(folder)
     probes, out = _probed(cfg, models, protocol, folder)
     models = {name: model for name, model in models.items() if name not in out}
     if not models:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in out.items())
         raise ModelRankError(f"no model is left to recommend ({reasons}); loosen the constraints")
-    trainings = Trainings(models, data, protocol, raced, build.trainer(cfg), folder, Path(cfg.paths.cache), cfg.seed)
-    n_val = len(data.splits["val"])
+    cache = Path(cfg.paths.cache)
+    trainings = Trainings(models, seen, few, protocol, raced, build.trainer(cfg), folder, cache, cfg.seed)
+    n_val = len(seen.splits["val"])
     asked = ledger.Asked.of(models.values(), data, protocol)
-    belief, rests = believed(cfg, models, data, asked, score_hub(cfg, models, data))
-    log.info("before the race it goes by %s", rests)
     race = Race(
         models=list(models),
-        belief=belief,
+        belief=believe(pd.DataFrame(index=list(models), dtype=float)),
         rules=raced,
         step_seconds={name: probes[name].step_seconds for name in models},
-        head_seconds={name: _head_seconds(probes[name], data, protocol) for name in models},
+        head_seconds={name: _pass_seconds(probes[name], few, ("train", "val"), protocol) for name in models},
         noise=lambda value: math.sqrt(max(value * (1 - value), 0.02) / n_val),
         point=cfg.point,
         seed=cfg.seed,
@@ -76,6 +81,15 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     everything = race.everything()
     budget = seconds(cfg.budget, everything)
     log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
+    scoring = sum(_pass_seconds(probes[name], few, few.scored, protocol) for name in unread(cfg, models, few))
+    if scoring <= SCORING * budget:
+        scored = score_hub(cfg, models, few)
+    else:
+        log.warning("scores would take about %s of that: the race begins without them", spoken(scoring))
+        scored = ScoredHub(pd.DataFrame(), {}, {})
+    belief, rests = believed(cfg, models, few, asked, scored)
+    log.info("before the race it goes by %s", rests)
+    race = replace(race, belief=belief)
     try:
         with build.executor(cfg)(trainings.advance) as executor:
             race.run(executor, diary, budget - _testing(probes, data), cfg.sure)
@@ -111,7 +125,7 @@ def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData)
     """Values on val of the trainings that came to their end, for predictions on other data sets. No truth: the rates
     were raced in another way than the protocol's, and val has chosen among them."""
     raced = f"{asked.protocol}, raced"
-    protocol_id = short({"raced": asked.protocol_id, "rules": asdict(race.rules)})
+    protocol_id = short({"raced": asked.protocol_id, "rules": asdict(race.rules), "images": dict(cfg.race.images)})
     rows = [
         {"dataset": data.name, "model": model, "protocol": raced, "seed": cfg.seed}
         | {"model_id": asked.models[model], "data_id": asked.data_id, "protocol_id": protocol_id}
@@ -122,9 +136,26 @@ def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData)
         ledger.add(Path(cfg.paths.cache) / "truth" / "raced.csv", rows)
 
 
-def _head_seconds(found: Probe, data: ImageData, protocol: FineTuning) -> float:
-    """Of one pass over train and val; what the fits take is seen in the race. A pass forward is a third of a step."""
-    return (len(data.splits["train"]) + len(data.splits["val"])) / protocol.batch_size * found.step_seconds / 3
+def _drawn(data: ImageData, protocol: FineTuning, *, train: int, each: int, val: int) -> tuple[ImageData, ImageData]:
+    """What the race is run on, and of it what the features are read of. All images where there are few; of many,
+    stratified: of train as many as the steps of a training can see, of val `val`; and `train` of train for features, or
+    `each` a class where that is more."""
+    seen = data.limited({"train": protocol.steps * protocol.batch_size, "val": val})
+    few = seen.limited({"train": max(train, each * len(data.classes))})
+    if few is not data:
+        log.info(
+            "of %d images of train %d are drawn from for training (no more are seen in %d steps) and %d for scores and "
+            "heads; of %d of val %d",
+            *(len(one.splits["train"]) for one in (data, seen)),
+            protocol.steps,
+            *(len(one.splits[name]) for one, name in ((few, "train"), (data, "val"), (seen, "val"))),
+        )
+    return seen, few
+
+
+def _pass_seconds(found: Probe, data: ImageData, splits: Sequence[str], protocol: FineTuning) -> float:
+    """Of one pass over these splits, a third of a training step a batch; what fits and decoding take is seen later."""
+    return sum(len(data.splits[name]) for name in splits) / protocol.batch_size * found.step_seconds / 3
 
 
 def _testing(probes: Mapping[str, Probe], data: ImageData) -> float:
