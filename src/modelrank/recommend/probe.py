@@ -17,6 +17,7 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import replace_head
 
 PASSES = 5  # of one image, of which the median is taken, after one that is not counted
+STEPS = 3  # of which the least is taken: what else the machine does now comes and goes, and the race corrects
 IMAGES = 4  # of the training step that is timed and weighed; a batch costs in proportion
 
 
@@ -44,7 +45,7 @@ def probe(
     parameters = sum(weights.numel() for weights in network.parameters())
     network.eval()
     with torch.inference_mode():
-        latency = _timed(lambda: network(images[:1]), PASSES, device)
+        latency = statistics.median(_timed(lambda: network(images[:1]), PASSES + 1, device)[1:])
     network.train()
     kept = 0
     seen: set[int] = set()
@@ -62,20 +63,19 @@ def probe(
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         step()
-    seconds = _timed(step, 2, device, warm=False)
+    seconds = min(_timed(step, STEPS, device))
     network.zero_grad(set_to_none=True)
     scale = batch_size / IMAGES
     return Probe(parameters, 1000 * latency, seconds * scale, (16 * parameters + kept * scale) / 1e9)
 
 
-def _timed(call: Callable[[], Any], times: int, device: str, *, warm: bool = True) -> float:
-    """Median seconds of a call."""
+def _timed(call: Callable[[], Any], times: int, device: str) -> list[float]:
+    """Seconds of each call."""
     found = []
-    for number in range(times + warm):
+    for _ in range(times):
         begin = time.perf_counter()
         call()
         if device != "cpu":
             torch.accelerator.synchronize()
-        if number or not warm:
-            found.append(time.perf_counter() - begin)
-    return statistics.median(found)
+        found.append(time.perf_counter() - begin)
+    return found
