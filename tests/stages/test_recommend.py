@@ -161,3 +161,16 @@ def test_where_no_training_works_the_reasons_are_said_and_nothing_is_recommended
     monkeypatch.setattr("modelrank.recommend.trainings.Trainings.advance", broken)
     with pytest.raises(SystemExit, match=r"no training worked \(.*: no space left"):
         run("stage=recommend", "budget=10min")
+
+
+def test_a_large_hub_is_not_probed_beyond_its_share_of_the_budget(run, monkeypatch):
+    """Every model is loaded by its probe, on a hub on the network downloaded: with no time only the first is."""
+    monkeypatch.setattr("modelrank.stages.recommend.PROBING", 0.0)
+    short = run("stage=recommend", "budget=1s")
+    rows = pd.read_csv(short / "recommend.csv", keep_default_na=False)
+    looked, left = rows.loc[rows.reason == ""], rows.loc[rows.reason != ""]
+    assert len(looked) == len(left) == 1
+    assert left.reason.tolist() == ["left out: not looked at: 0% of the budget went into models that promise more"]
+    monkeypatch.setattr("modelrank.stages.recommend.PROBING", 0.5)
+    more = pd.read_csv(run("stage=recommend", "budget=10min", "sure=1.0") / "race.csv")
+    assert set(more.model) == {"resnet8_random", "resnet8_supervised_fashion_mnist"}

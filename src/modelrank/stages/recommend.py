@@ -42,7 +42,9 @@ from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
 
+PROBING = 0.1  # of the budget: the models that were not probed until then are left out
 SCORING = 0.25  # of the budget: where the features of all models take more, the race begins without scores
+NO_SCORES = ScoredHub(pd.DataFrame(), {}, {})
 
 
 def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
@@ -59,7 +61,13 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     seen, few = _drawn(data, protocol, **cfg.race.images)
     folder = _folder(cfg, models, few, protocol, raced)
     diary = Diary(folder)
-    probes, out = _probed(cfg, models, protocol, folder)
+    asked = ledger.Asked.of(models.values(), data, protocol)
+    expected = believed(cfg, models, few, asked, NO_SCORES)[0].given().mean
+    promising = {
+        name: models[name] for _, name in sorted(zip(-expected, models, strict=True), key=lambda pair: pair[0])
+    }
+    limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
+    probes, out = _probed(cfg, promising, protocol, folder, diary, limit)
     models = {name: model for name, model in models.items() if name not in out}
     if not models:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in out.items())
@@ -86,7 +94,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         scored = score_hub(cfg, models, few)
     else:
         log.warning("scores would take about %s of that: the race begins without them", spoken(scoring))
-        scored = ScoredHub(pd.DataFrame(), {}, {})
+        scored = NO_SCORES
     belief, rests = believed(cfg, models, few, asked, scored)
     log.info("before the race it goes by %s", rests)
     race = replace(race, belief=belief)
@@ -178,26 +186,35 @@ def _folder(
 
 
 def _probed(
-    cfg: DictConfig, models: Mapping[str, PretrainedModel], protocol: FineTuning, folder: Path
+    cfg: DictConfig,
+    models: Mapping[str, PretrainedModel],
+    protocol: FineTuning,
+    folder: Path,
+    diary: Diary,
+    limit: float,
 ) -> tuple[dict[str, Probe], dict[str, str]]:
-    """What each model costs on this machine, measured once a race; and why which models are out."""
+    """What each model costs on this machine, measured once a race; and why which models are out: the constraints, an
+    error, or that `limit` seconds were spent before its turn (the first that is within the constraints has one)."""
     limits = build.constraints(cfg)
     path = folder / "probes.json"
     known = read(path)
     probes, out = {}, {}
     for name, model in progress(models.items(), "probe", len(models), "models"):
+        if name not in known and diary.spent > limit and not set(probes) <= set(out):
+            out[name] = f"not looked at: {PROBING:.0%} of the budget went into models that promise more"
+            continue
         try:
-            probes[name] = (
-                Probe(**known[name])
-                if name in known
-                else probe(
+            if name not in known:
+                found = probe(
                     model,
                     image_size=protocol.image_size,
                     batch_size=protocol.batch_size,
                     cache=Path(cfg.paths.cache),
                     device="cuda" if cfg.trainer.accelerator == "gpu" else "cpu",
                 )
-            )
+                known[name] = asdict(found)
+                write(path, known)
+            probes[name] = Probe(**known[name])
         except Exception as error:  # one bad model must not stop the others
             stopping.again()
             log.warning("%s: %s", name, error)
@@ -206,7 +223,6 @@ def _probed(
         if reason := limits.broken(model.licence, probes[name]):
             log.info("%s is left out: %s", name, reason)
             out[name] = reason
-    write(path, {name: asdict(found) for name, found in probes.items()})
     return probes, out
 
 
