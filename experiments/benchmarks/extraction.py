@@ -141,7 +141,7 @@ def measure(quick: bool, threads: int) -> list[dict[str, Any]]:
         rows.append(row(label, found["ours"] / found["plain"], bar, "x", **facts))
     for size in sizes:
         for name in names if size < 224 else names[1:2]:
-            own, bare, peak = alone(against_bare, threads, name, hub, size, 64 if quick else 128, 1 if quick else 5)
+            own, bare, peak = alone(against_bare, threads, name, hub, size, 64 if quick else 512, 1 if quick else 5)
             label = f"{name} at {size} px: bare forward over extraction of decoded images"
             rows.append(row(label, bare / own, 0.9, "x", at_least=True, seconds=own, yardstick=bare, bytes=peak))
     return rows

@@ -154,6 +154,21 @@ def test_keep_knows_one_word(run):
         run("stage=finetune", "protocol=finetune_offline", "keep=all")
 
 
+def test_a_network_that_cannot_be_kept_is_recommended_all_the_same(run, monkeypatch, capsys):
+    """Detection; its trainings take minutes, so these images stand for it."""
+    for stage in ("recommend", "finetune"):
+        monkeypatch.setattr(f"modelrank.stages.{stage}.TASKS", ("regression",))
+    out = run("stage=recommend", "budget=10min", "sure=1.0", "race.shares=[1.0]", "race.widths=[1]")
+    assert "no network is left: one for classification cannot be kept; these can: regression" in capsys.readouterr().out
+    told = json.loads((out / "recommendation.json").read_text())
+    assert 0 < told["test"] < 1
+    assert "recipe" not in told
+    assert (out / "report.html").exists()
+    assert not (out / "model").exists()
+    with pytest.raises(SystemExit, match="keep=best: a network for classification cannot be kept; these can"):
+        run("stage=finetune", "keep=best")
+
+
 def test_where_no_training_works_the_reasons_are_said_and_nothing_is_recommended(run, monkeypatch):
     def broken(*args, **settings):
         raise OSError("no space left")

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
-from modelrank.recommend.winner import save
+from modelrank.recommend.winner import TASKS, save
 from modelrank.report import terminal
 from modelrank.root import resolve
 from modelrank.stages.check import opened
@@ -39,7 +39,7 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
     cache = Path(cfg.paths.cache)
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
-    keep = _kept(cfg, protocol)
+    keep = _kept(cfg, protocol, data.task)
     best = -math.inf
     with rows_of(cfg, tracker, "truth") as rows:
         for model in models.values():
@@ -80,12 +80,14 @@ def _curves(model: str, trainings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(points, columns=["line", "step", "value"]).drop_duplicates(["line", "step"], keep="last")
 
 
-def _kept(cfg: DictConfig, protocol: object) -> FineTuning | None:
+def _kept(cfg: DictConfig, protocol: object, task: str) -> FineTuning | None:
     """The protocol, where a network of it is to be kept; ModelRankError where that cannot be."""
     if cfg.get("keep") is None:
         return None
     if cfg.keep != "best" or not isinstance(protocol, FineTuning):
         raise ModelRankError(f"keep={cfg.keep}: give keep=best, and a protocol that trains, not {cfg.protocol.name}")
+    if task not in TASKS:
+        raise ModelRankError(f"keep=best: a network for {task} cannot be kept; these can: {', '.join(TASKS)}")
     return protocol
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from modelrank import build, stopping
 from modelrank.data.images import ImageData
@@ -27,7 +28,7 @@ from modelrank.recommend.diary import Diary, read, write
 from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
 from modelrank.recommend.trainings import Trainings, rules
-from modelrank.recommend.winner import load, save
+from modelrank.recommend.winner import TASKS, load, save
 from modelrank.report import figures, terminal
 from modelrank.report import race as page
 from modelrank.stages.believed import believed
@@ -112,13 +113,10 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     if pick is not None and pick.lr is not None:
         tested, network = trainings.finish(pick.model, pick.lr, pick.rung)
         beside |= {"test": tested["value"], "steps": pick.steps, "lr": pick.lr}
-        facts = beside | _provenance(cfg, data, protocol) | {"val": pick.value, "metric": data.metric}
-        preprocessing = models[pick.model].preprocessing.at(protocol.image_size)
-        where = save(Path(cfg.paths.run) / "model", network, models[pick.model], data, preprocessing, facts)
-        beside["recipe"] = f"import modelrank\nmodelrank.load({str(where)!r}).predict('image.jpg')"
-        if plain := load(where).facts["recipe"]:
-            beside["recipe"] += f"\n\n# without this package, in that folder\n{plain}"
-        log.info("fine-tuned, with all it needs: %s (modelrank.load)", where)
+        if data.task in TASKS:
+            beside["recipe"] = _left(cfg, network, models[pick.model], data, protocol, beside | {"val": pick.value})
+        else:
+            log.warning("no network is left: one for %s cannot be kept; these can: %s", data.task, ", ".join(TASKS))
     elif failed := {trial.model: trial.reason for trial in race.trials if trial.reason}:
         _tell(cfg, tracker, race, probes, out, beside)
         raise ModelRankError(f"no training worked ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
@@ -127,6 +125,24 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
             "the budget did not suffice to train any model; the pick is by what is known without; give a larger one"
         )
     return _tell(cfg, tracker, race, probes, out, beside)
+
+
+def _left(
+    cfg: DictConfig,
+    network: nn.Module,
+    model: PretrainedModel,
+    data: ImageData,
+    protocol: FineTuning,
+    facts: Mapping[str, Any],
+) -> str:
+    """Save the network with all it needs; the lines of Python that load it."""
+    facts = {**facts, **_provenance(cfg, data, protocol), "metric": data.metric}
+    preprocessing = model.preprocessing.at(protocol.image_size)
+    where = save(Path(cfg.paths.run) / "model", network, model, data, preprocessing, facts)
+    log.info("fine-tuned, with all it needs: %s (modelrank.load)", where)
+    recipe = f"import modelrank\nmodelrank.load({str(where)!r}).predict('image.jpg')"
+    plain = load(where).facts["recipe"]
+    return f"{recipe}\n\n# without this package, in that folder\n{plain}" if plain else recipe
 
 
 def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData) -> None:
