@@ -54,17 +54,22 @@ def test_lengths_must_match():
         ImageSplit(noise(2, 4, 4), np.array([0]), ["a", "b"])
 
 
-def test_only_the_splits_that_are_too_large_are_cut_by_class(tmp_path):
+def four_classes() -> ImageData:
+    """80, 40 and 8 images of noise, as many of each class."""
     random = np.random.default_rng(0)
     splits = {}
     for name, n in {"train": 80, "val": 40, "test": 8}.items():
         pixels = random.integers(0, 256, (n, 9, 9, 3), np.uint8)
         splits[name] = ImageSplit(pixels, np.arange(n) % 4, [f"{name}{i}" for i in range(n)])
-    whole = ImageData("d", "classification", tuple("abcd"), "accuracy", splits, "here", "CC0", "f")
+    return ImageData("d", "classification", tuple("abcd"), "accuracy", splits, "here", "CC0", "f")
+
+
+def test_only_the_splits_that_are_too_large_are_cut_by_class():
+    whole = four_classes()
     assert whole.limited({"train": 80, "val": 99}) is whole
     some = whole.limited({"train": 20, "val": 99})
     assert np.bincount(some.splits["train"].targets).tolist() == [5] * 4
-    assert [some.splits[name].ids for name in ("val", "test")] == [splits[name].ids for name in ("val", "test")]
+    assert [some.splits[name].ids for name in ("val", "test")] == [whole.splits[name].ids for name in ("val", "test")]
     few = some.limited({"val": 8})
     assert few.splits["train"].ids == some.splits["train"].ids
     assert len({whole.fingerprint, some.fingerprint, few.fingerprint}) == 3
@@ -74,12 +79,7 @@ def test_only_the_splits_that_are_too_large_are_cut_by_class(tmp_path):
 
 
 def test_samples_are_nested_stratified_and_share_the_pixels_of_the_whole(tmp_path):
-    random = np.random.default_rng(0)
-    splits = {}
-    for name, n in {"train": 80, "val": 40, "test": 8}.items():
-        pixels = random.integers(0, 256, (n, 9, 9, 3), np.uint8)
-        splits[name] = ImageSplit(pixels, np.arange(n) % 4, [f"{name}{i}" for i in range(n)])
-    whole = ImageData("d", "classification", tuple("abcd"), "accuracy", splits, "here", "CC0", "f")
+    whole = four_classes()
     whole = replace(whole, pixels=PixelStore(tmp_path, 10**6))
     quarter, half = whole.sampled(0.25), whole.sampled(0.5)
     assert set(half.splits) == {"train", "val"}
