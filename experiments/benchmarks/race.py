@@ -113,6 +113,8 @@ def main():
         probed = rows_of_all.loc[(rows_of_all.protocol == "linear_probe_offline") & (rows_of_all.dataset == dataset)]
         heads = probed.drop_duplicates("model").set_index("model").val_accuracy
         accuracy = same.loc[(same.dataset == dataset) & (same.seed == seed)].set_index("model").accuracy
+        if accuracy.empty:  # of a second seed, which lies in a table of its own
+            continue
         elsewhere = table.drop(columns=dataset).reindex(accuracy.index)
         told = {name: scores[name].reindex(accuracy.index) for name in (dataset, *elsewhere)}
         for rungs, (kind, names), share in itertools.product(RUNGS[protocol], SCORERS.items(), SHARES):
