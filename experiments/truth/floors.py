@@ -27,7 +27,9 @@ def main() -> None:
     assert protocol.racing is not None
     assert protocol.probe is not None
     racing, strength = protocol.racing, protocol.probe.strengths[0]
-    curves = pd.read_csv(HERE / "curves.csv").query("protocol == 'finetune_offline' and until == @racing.rung")
+    curves = pd.read_csv(HERE / "curves.csv").query(
+        "protocol == 'finetune_offline' and seed == 0 and until == @racing.rung"
+    )
     rows = pd.read_csv(HERE / "measured.csv").query("protocol == 'finetune_offline'")
     metrics = dict(zip(rows.dataset, rows.metric, strict=True))
     best: dict[tuple[str, str], float] = {}
