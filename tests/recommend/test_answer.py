@@ -1,0 +1,48 @@
+import pytest
+from tests.recommend.worlds import Heads, World
+
+from modelrank.recommend.answer import answer, table
+from modelrank.recommend.diary import Diary
+from modelrank.recommend.executors import InTurn
+from modelrank.recommend.probe import Probe
+
+
+def test_what_is_left_is_the_head_alone_where_training_has_not_made_it_better_yet(tmp_path):
+    world = Heads({"a": 0.5, "b": 0.72}, {"a": 0.8, "b": 0.81})
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path / "short", world.clock), 300.0, sure=1.0)
+    assert race.finished() == {}
+    assert (race.pick(), race.at_hand()["b"].steps) == ("b", 0)  # .72, and .54 after a tenth of the steps
+    whole = world.race()
+    whole.run(InTurn(world.advance), Diary(tmp_path / "whole", world.clock), 1e5, sure=1.0)
+    assert set(whole.finished()) == {"a", "b"}
+    assert (whole.pick(), whole.at_hand()["b"].steps) == ("b", 240)
+    probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
+    assert "after 0 of the 240 steps" in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    assert answer(race, probes, metric="accuracy", wanted=0.95).expected == pytest.approx(0.72, abs=0.01)
+    assert "steps" not in answer(whole, probes, metric="accuracy", wanted=0.95).sentence()
+
+
+def test_a_head_that_is_better_than_the_end_of_its_training_is_left_and_said_to_be_it(tmp_path):
+    world = Heads({"a": 0.5, "b": 0.9}, {"a": 0.7, "b": 0.8})
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 1e5, sure=1.0)
+    assert race.finished()["b"] == pytest.approx(0.8)
+    found = answer(race, {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}, metric="accuracy", wanted=0.95)
+    assert (found.pick, found.steps) == ("b", 0)
+    assert found.expected == pytest.approx(0.9, abs=0.01)
+
+
+def test_the_answer_says_who_is_tied_and_what_more_would_bring(tmp_path):
+    world = World({"a": 0.80, "b": 0.80, "c": 0.4})
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.6 * race.everything(), sure=1.0)
+    probes = {name: Probe(10, latency, 1.0, 0.1) for name, latency in (("a", 12.0), ("b", 5.0), ("c", 1.0))}
+    found = answer(race, probes, metric="accuracy", wanted=0.95)
+    assert found.pick in ("a", "b")
+    assert 0 <= found.low <= found.expected <= found.high <= 1
+    assert found.pick in found.sentence()
+    rows = table(race, probes, metric="accuracy")
+    assert rows.model[0] == found.pick
+    assert rows.chance_best.sum() == pytest.approx(1)
+    assert list(rows.model[1:]) == list(rows[1:].sort_values("expected", ascending=False).model)

@@ -1,0 +1,27 @@
+import json
+import os
+
+import pytest
+from tests.recommend.worlds import TEN, World
+
+from modelrank.recommend.diary import Diary
+
+
+def test_time_of_a_killed_trial_is_counted(tmp_path):
+    world = World(TEN)
+    diary = Diary(tmp_path, world.clock)
+    world.now = 100.0
+    working = diary.working()
+    working.__enter__()  # killed in it: never left
+    since = json.loads((tmp_path / "race.json").read_text())["working_since"]
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.write_bytes(b"")
+    os.utime(checkpoint, (since + 50, since + 50))
+    assert Diary(tmp_path, world.clock).spent == pytest.approx(150, abs=0.1)
+
+
+@pytest.mark.parametrize("damage", ["", '{"trials": [', "[]"])
+def test_a_cut_diary_is_made_again(tmp_path, caplog, damage):
+    (tmp_path / "race.json").write_text(damage)
+    assert Diary(tmp_path).trials == []
+    assert "race.json is damaged" in caplog.text
