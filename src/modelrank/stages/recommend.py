@@ -62,11 +62,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     seen, few = _drawn(data, protocol, **cfg.race.images)
     folder = _folder(cfg, models, few, protocol, raced)
     diary = Diary(folder)
-    asked = ledger.Asked.of(models.values(), data, protocol)
-    expected = believed(cfg, models, few, asked, NO_SCORES)[0].given().mean
-    promising = {
-        name: models[name] for _, name in sorted(zip(-expected, models, strict=True), key=lambda pair: pair[0])
-    }
+    promising = _promising_first(cfg, models, few, ledger.Asked.of(models.values(), data, protocol))
     limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
     probes, out = _probed(cfg, promising, protocol, folder, diary, limit)
     models = {name: model for name, model in models.items() if name not in out}
@@ -90,12 +86,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     everything = race.everything()
     budget = seconds(cfg.budget, everything)
     log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
-    scoring = sum(_pass_seconds(probes[name], few, few.scored, protocol) for name in unread(cfg, models, few))
-    if scoring <= SCORING * budget:
-        scored = score_hub(cfg, models, few)
-    else:
-        log.warning("scores would take about %s of that: the race begins without them", spoken(scoring))
-        scored = NO_SCORES
+    scored = _scored_within(cfg, models, few, probes, protocol, SCORING * budget)
     belief, rests = believed(cfg, models, few, asked, scored)
     log.info("before the race it goes by %s", rests)
     race = replace(race, belief=belief)
@@ -175,6 +166,31 @@ def _drawn(data: ImageData, protocol: FineTuning, *, train: int, each: int, val:
             *(len(one.splits[name]) for one, name in ((few, "train"), (data, "val"), (seen, "val"))),
         )
     return seen, few
+
+
+def _promising_first(
+    cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, asked: ledger.Asked
+) -> dict[str, PretrainedModel]:
+    """The models by what memory and facts alone expect of them."""
+    belief, _ = believed(cfg, models, data, asked, NO_SCORES)
+    expected = dict(zip(models, belief.given().mean, strict=True))
+    return {name: models[name] for name in sorted(models, key=lambda name: -expected[name])}
+
+
+def _scored_within(
+    cfg: DictConfig,
+    models: Mapping[str, PretrainedModel],
+    data: ImageData,
+    probes: Mapping[str, Probe],
+    protocol: FineTuning,
+    limit: float,
+) -> ScoredHub:
+    """The scores, or none where reading the features that are not kept would take more than `limit` seconds."""
+    reading = sum(_pass_seconds(probes[name], data, data.scored, protocol) for name in unread(cfg, models, data))
+    if reading <= limit:
+        return score_hub(cfg, models, data)
+    log.warning("scores would take about %s of that: the race begins without them", spoken(reading))
+    return NO_SCORES
 
 
 def _pass_seconds(found: Probe, data: ImageData, splits: Sequence[str], protocol: FineTuning) -> float:
