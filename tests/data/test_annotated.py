@@ -70,6 +70,21 @@ def test_useless_boxes_are_clipped_or_dropped_and_counted(tmp_path, name, caplog
 
 
 @every_format
+@pytest.mark.parametrize("strange", [2, 3])
+def test_many_boxes_far_beyond_their_image_are_numbers_of_another_format(tmp_path, name, strange):
+    right = [("train", f"right{k}", (40, 20), [("ant", 4, 4, 20, 12)]) for k in range(6)]
+    # Corners (20, 4, 36, 12), taken for left, top, width and height.
+    wrong = [("train", f"wrong{k}", (40, 20), [("bee", 20, 4, 56, 16)]) for k in range(strange)]
+    more = [("val", "v", (40, 20), [("ant", 0, 0, 4, 4)] * 2), ("test", "t", (40, 20), [("ant", 0, 0, 4, 4)])]
+    folder = dataset(name, FORMATS[name](tmp_path / "d", [*right, *wrong, *more]))
+    if strange == 2:  # of 11
+        assert objects_of(folder.load(tmp_path / "cache"))["wrong0"] == [("bee", 20, 4, 40, 16)]
+        return
+    with pytest.raises(ModelRankError, match=r"3 of all 12 boxes reach far beyond .*wrong0\.png, 40 x 20.*boxes are "):
+        folder.load(tmp_path / "cache")
+
+
+@every_format
 def test_unreadable_image_is_refused_or_skipped_by_name(tmp_path, name, caplog):
     root = FORMATS[name](tmp_path / "d")
     (bad,) = root.rglob("b.png")

@@ -80,6 +80,12 @@ def test_what_is_dropped_and_what_is_clipped():
     assert dropped == {"outside": 2, "degenerate": 3}
 
 
+def test_misplaced_boxes_reach_far_beyond_or_are_turned_round():
+    listed = [(0, 0, 20, 10), (-2, -1, 22, 11), (-2.1, 0, 5, 5), (0, 0, 22.1, 5), (0, 0, 5, 11.1), (9, 3, 3, 9)]
+    assert formats.misplaced(np.array(listed, float), (20, 10)).tolist() == [False, False, True, True, True, True]
+    assert formats.misplaced(np.empty((0, 4)), (20, 10)).tolist() == []
+
+
 def some(*listed):
     """`Boxes` of (label, left, top, right, bottom)."""
     rows = np.array(listed, np.float32).reshape(-1, 5)

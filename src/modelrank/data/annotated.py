@@ -3,7 +3,9 @@
 - Every annotated image must be there, and in one split only; ModelRankError names it. Unreadable ones: `on_unreadable`.
 - Images without objects are kept: background for training, no row for the scorers.
 - Boxes are clipped to their image. Those wholly outside it, or with a side under 1 pixel, are dropped, and counted in
-  a warning. Numbers that are not finite, and unknown classes, are refused with the name of the file.
+  a warning. Where a quarter of ten or more boxes reach far beyond their image, or are turned round, the numbers are of
+  another format, and the data set is refused. Numbers that are not finite, and unknown classes, are refused with the
+  name of the file.
 - Images are turned upright by their EXIF note. Some tools count boxes on the turned image, some on the stored one; the
   size that the annotations state tells which, and boxes on the stored one are turned too. Where no size is stated, or
   it is the same either way (upside down, mirrored, square), an image with boxes is refused.
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from modelrank.data.boxes import cleaned, object_array, turned_upright
+from modelrank.data.boxes import cleaned, misplaced, object_array, turned_upright
 from modelrank.data.copies import Contents, Places
 from modelrank.data.files import LeftOut, checked, identity, images_below, repeated
 from modelrank.data.images import ImageSplit
@@ -32,6 +34,12 @@ from modelrank.keys import digest
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
+
+NUMBERS = {  # of a box, by format
+    "COCO": "left, top, width, height in pixels",
+    "VOC": "xmin, ymin, xmax, ymax in pixels",
+    "YOLO": "centre x, centre y, width, height as shares of the image",
+}
 
 
 @dataclass(frozen=True)
@@ -84,16 +92,26 @@ def contents(
     found = checked(list(seen), places)
     annotations = sorted({each.source for listed in splits.values() for each in listed})
     counts: Counter[str] = Counter()
-    made = {}
+    made, strange = {}, []
     for name, listed in splits.items():
         images = [each for each in listed if each.image in found]
         targets = []
         for each in images:
-            boxes, dropped = _boxes(each)
+            corners, size = _corners(each)
+            boxes, dropped = cleaned(corners, np.asarray(each.labels, np.int64), size)
             targets.append(boxes)
-            counts += dropped
+            counts += dropped + Counter({"by rule": each.left_out, "in all": len(corners)})
+            strange += [(each, size)] * int(misplaced(corners, size).sum())
         paths = [each.image for each in images]
         made[name] = ImageSplit(paths, object_array(targets), [shown(path, root) for path in paths])
+    if counts["in all"] >= 10 and len(strange) * 4 >= counts["in all"]:
+        first, size = strange[0]
+        raise ModelRankError(
+            f"{first.source}: {len(strange)} of all {counts['in all']} boxes reach far beyond their image or are "
+            f"turned round (the first on {first.image.name}, {size[0]} x {size[1]} pixels); {kind} boxes are "
+            f"{NUMBERS[kind]}, and these seem to be other numbers. Write them so, or name their format: "
+            "dataset=coco_folder, voc_folder or yolo_folder"
+        )
     paths = {name: split.images for name, split in made.items()}
     return Contents(
         made,
@@ -132,7 +150,8 @@ def finite(values: Any, count: int, what: str) -> list[float]:
     return numbers
 
 
-def _boxes(each: Annotated) -> tuple[Any, Counter[str]]:
+def _corners(each: Annotated) -> tuple[np.ndarray, tuple[int, int]]:
+    """The corners on the upright image, as they are in the file, and its (width, height)."""
     size = image_size(each.image)
     with opened(each.image) as image:
         stored, turned = stored_size(image), orientation(image)
@@ -150,8 +169,7 @@ def _boxes(each: Annotated) -> tuple[Any, Counter[str]]:
             f"{each.source} says that {each.image.name} has {each.size[0]} x {each.size[1]} pixels, but it has "
             f"{size[0]} x {size[1]}; its boxes would be wrong"
         )
-    boxes, dropped = cleaned(corners, np.asarray(each.labels, np.int64), size)
-    return boxes, dropped + Counter({"by rule": each.left_out})
+    return corners, size
 
 
 def _dropped(counts: Counter[str]) -> list[str]:

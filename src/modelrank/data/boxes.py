@@ -84,6 +84,17 @@ def cleaned(corners: np.ndarray, labels: np.ndarray, size: tuple[int, int]) -> t
     return found, Counter(outside=int(outside.sum()), degenerate=int(degenerate.sum()))
 
 
+def misplaced(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """n bool: boxes that reach beyond an image of (width, height) by more than a tenth of it, or are turned round.
+
+    One is a slip of the hand; many are numbers of another format.
+    """
+    corners = np.asarray(corners, np.float64).reshape(-1, 4)
+    shares = corners / np.tile(size, 2)
+    turned = corners[:, 2:] < corners[:, :2]
+    return np.concatenate([shares < -0.1, shares > 1.1, turned], axis=1).any(axis=1)  # pyright: ignore[reportReturnType]
+
+
 def box_rows(splits: Sequence[ImageSplit]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels (M int64), normalised boxes (M x 4 float32: cx, cy, w, h in 0..1) and image of each (M int64).
 
