@@ -256,6 +256,24 @@ def test_names_that_are_no_utf8_work_and_are_shown(tmp_path):
     data.splits["train"][0]
 
 
+def test_copies_of_a_picture_are_not_parted_by_a_cut(tmp_path):
+    root = tmp_path / "images"
+    image_folder(root, {"a": 12, "b": 12})
+    for number in range(12):  # every picture of a three times, under names that lie far apart
+        for copy in ("m", "z"):
+            (root / f"a/{copy}{number:03}.png").write_bytes((root / f"a/{number:03}.png").read_bytes())
+    data = folder(root).load(tmp_path / "cache")
+    of_picture = {}
+    for name, split in data.splits.items():
+        for title in split.ids:
+            of_picture.setdefault(title[:2] + title[-7:], set()).add(name)
+    assert all(len(names) == 1 for names in of_picture.values())
+    assert {name for names in of_picture.values() for name in names} == {"train", "val", "test"}
+    assert sum(len(split) for split in data.splits.values()) == 48
+    labels = {name: np.bincount(split.targets, minlength=2).tolist() for name, split in data.splits.items()}
+    assert all(abs(a / 3 - b) <= 1 for a, b in labels.values()), labels  # by picture: stratified as without copies
+
+
 def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
     root = tmp_path / "images"
     for seed, name in enumerate(("train", "val", "test")):

@@ -46,6 +46,16 @@ def test_what_save_to_disk_and_parquet_hold(splits, tmp_path):
     assert dataset(str(tmp_path / "other"), **SPEC).load(tmp_path).fingerprint != first.fingerprint
 
 
+def test_the_same_picture_in_two_splits_is_said(splits, tmp_path):
+    import datasets
+
+    splits["test"] = datasets.concatenate_datasets([splits["test"], splits["train"].select([3])])
+    splits.save_to_disk(tmp_path / "disk")
+    data = dataset(str(tmp_path / "disk"), **SPEC).load(tmp_path)
+    assert "1 pictures are in several splits" in data.notes[1]
+    assert "(train/3 = test/5)" in data.notes[1]
+
+
 def test_one_split_is_cut_and_text_is_a_class(splits, tmp_path):
     rows = splits["train"]
     words = ["cat" if label == 0 else "dog" for label in rows["label"]]

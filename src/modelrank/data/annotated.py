@@ -27,7 +27,7 @@ import numpy as np
 
 from modelrank.data.boxes import cleaned, misplaced, object_array, turned_upright
 from modelrank.data.copies import Contents, Places
-from modelrank.data.files import LeftOut, checked, identity, images_below, repeated
+from modelrank.data.files import LeftOut, checked, identity, images_below, pictures
 from modelrank.data.images import ImageSplit
 from modelrank.data.pixels import image_size, opened, orientation, shown, stored_size
 from modelrank.keys import digest
@@ -103,7 +103,8 @@ def contents(
             counts += dropped + Counter({"by rule": each.left_out, "in all": len(corners)})
             strange += [(each, size)] * int(misplaced(corners, size).sum())
         paths = [each.image for each in images]
-        made[name] = ImageSplit(paths, object_array(targets), [shown(path, root) for path in paths])
+        titles = [shown(path, root) for path in paths]
+        made[name] = ImageSplit(paths, object_array(targets), titles, pictures=pictures(paths, found))
     if counts["in all"] >= 10 and len(strange) * 4 >= counts["in all"]:
         first, size = strange[0]
         raise ModelRankError(
@@ -112,13 +113,12 @@ def contents(
             f"{NUMBERS[kind]}, and these seem to be other numbers. Write them so, or name their format: "
             "dataset=coco_folder, voc_folder or yolo_folder"
         )
-    paths = {name: split.images for name, split in made.items()}
     return Contents(
         made,
         tuple(classes),
         f"the user's own {kind} folder {shown(root)}",
         identity(found, root, kind, settings, [[shown(path, root), digest(path)] for path in annotations]),
-        (*notes, *left_out.notes(root), *_dropped(counts), *repeated(paths, found, root, lambda path: None)),
+        (*notes, *left_out.notes(root), *_dropped(counts)),
     )
 
 

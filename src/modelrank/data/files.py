@@ -10,11 +10,13 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from modelrank.data.copies import Places
 from modelrank.data.pixels import RULES, SUFFIXES, as_rgb, fault, opened, range_used, shown
@@ -184,30 +186,9 @@ def identity(found: Mapping[Path, Checked], root: Path, *rest: object) -> str:
     return key([RULES, [[shown(path, root), one.content] for path, one in found.items()], *rest])
 
 
-def repeated(
-    splits: Mapping[str, Sequence[Path]], found: Mapping[Path, Checked], root: Path, kind: Callable[[Path], object]
-) -> list[str]:
-    """Sentences on pictures that are there more than once; kind: the class of an image."""
-    same: dict[str, list[tuple[str, Path]]] = defaultdict(list)
-    for split, paths in splits.items():
-        for path in paths:
-            same[found[path].pixels].append((split, path))
-    groups = [group for group in same.values() if len(group) > 1]
-    parted = [group for group in groups if len({split for split, _ in group}) > 1]
-    unsure = [group for group in groups if len({kind(path) for _, path in group}) > 1]
-    once = [group for group in groups if group not in parted and group not in unsure]
-    reasons = {
-        "in several splits, so accuracies are measured on images that were learnt from": parted,
-        "in several classes, so their labels contradict each other": unsure,
-        "several times in one class": once,
-    }
-    return [
-        f"identical images: {len(several)} pictures are {reason} "
-        f"({'; '.join(' = '.join(shown(path, root) for _, path in group[:3]) for group in several[:3])}"
-        f"{'; ...' if len(several) > 3 else ''})"
-        for reason, several in reasons.items()
-        if several
-    ]
+def pictures(paths: Sequence[Path], found: Mapping[Path, Checked]) -> np.ndarray:
+    """For `ImageSplit`: equal where two of the files show the same picture."""
+    return np.array([found[path].pixels.encode() for path in paths])
 
 
 def _listing(paths: Sequence[Path]) -> str:

@@ -18,7 +18,7 @@ from modelrank.data.files import (
     folders,
     identity,
     images_below,
-    repeated,
+    pictures,
 )
 from modelrank.data.images import ImageSplit
 from modelrank.data.pixels import shown
@@ -73,7 +73,7 @@ class FolderCopy:
             )
         files = {name: _class_files(part, classes, left_out) for name, part in parts.items()}
         found = checked([path for listed in files.values() for path, _ in listed], places)
-        splits, kinds = {}, {}
+        splits = {}
         for name, listed in files.items():
             good = [(path, label) for path, label in listed if path in found]
             labels = np.array([label for _, label in good], np.int64)
@@ -81,20 +81,21 @@ class FolderCopy:
                 raise ModelRankError(
                     f"{shown(root)}: no readable image of {[shown(Path(classes[c])) for c in sorted(gone)]} in {name}"
                 )
-            splits[name] = ImageSplit([path for path, _ in good], labels, [shown(path, root) for path, _ in good])
-            kinds.update(good)
+            paths = [path for path, _ in good]
+            splits[name] = ImageSplit(
+                paths, labels, [shown(path, root) for path in paths], pictures=pictures(paths, found)
+            )
         nested = [path for path in found if path.parent.parent not in parts.values()]
         deeper = [
             f"{len(nested)} images lie deeper in the folder of their class, for example {shown(path, root)}"
             for path in nested[:1]
         ]
-        paths = {name: split.images for name, split in splits.items()}
         return Contents(
             splits,
             tuple(shown(Path(name)) for name in classes),
             f"the user's own folder {shown(root)}",
             identity(found, root, [shown(path, root) for path in parts.values()]),
-            (*left_out.notes(root), *deeper, *repeated(paths, found, root, kinds.__getitem__)),
+            (*left_out.notes(root), *deeper),
         )
 
     def _parts(self, root: Path, left_out: LeftOut) -> dict[str, Path]:

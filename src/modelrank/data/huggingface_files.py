@@ -78,10 +78,11 @@ class HuggingFaceCopy:
                 continue
             rows = named[name].select(known) if len(known) < len(labels) else named[name]
             images = _Images(rows, image, f"{self.path}, {name}")
-            splits[name] = ImageSplit(images, labels[known], [f"{name}/{i}" for i in known])
+            files = list(images.digests())
+            titles = [f"{name}/{i}" for i in known]
+            splits[name] = ImageSplit(images, labels[known], titles, pictures=np.array(files))
             content.update(f"{name} {len(known)}".encode())
-            for digits in images.digests():
-                content.update(digits)
+            content.update(b"".join(files))
         if left_out := [name for name in found if not NAMES.get(name.casefold())]:
             notes.append(f"splits that are left out: {', '.join(left_out)}")
         source = f"{self.path}, read by Hugging Face datasets"

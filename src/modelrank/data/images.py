@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -41,6 +42,7 @@ class ImageSplit(Dataset[tuple[Image.Image, Any]]):
              N `Boxes` in an array of objects (detection; `boxes.object_array`).
     ids:     N strings that name an image for the user (a path, or a number in the original file).
     groups:  N int64, or None; images of one group (glyphs of one typeface) must not be parted by a split.
+    pictures: N bytes, equal where two images show the same picture, so that a split does not part them; None: unknown.
     rows:    which images this split has; None = all. Targets, ids and groups are already those of the rows.
     """
 
@@ -51,12 +53,14 @@ class ImageSplit(Dataset[tuple[Image.Image, Any]]):
         ids: Sequence[str],
         *,
         groups: np.ndarray | None = None,
+        pictures: np.ndarray | None = None,
         rows: np.ndarray | None = None,
     ) -> None:
         self.rows = np.arange(len(images)) if rows is None else np.asarray(rows)
         if not len(self.rows) == len(targets) == len(ids):
             raise ValueError(f"{len(self.rows)} images, {len(targets)} targets and {len(ids)} ids do not match")
         self.images, self.targets, self.ids, self.groups = images, targets, list(ids), groups
+        self.pictures = pictures
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,8 +83,16 @@ class ImageSplit(Dataset[tuple[Image.Image, Any]]):
             self.targets[indices],
             [self.ids[i] for i in indices],
             groups=None if self.groups is None else self.groups[indices],
+            pictures=None if self.pictures is None else self.pictures[indices],
             rows=self.rows[indices],
         )
+
+    def firsts(self) -> np.ndarray:
+        """N positions: of each image the first one that shows the same picture."""
+        if self.pictures is None:
+            return np.arange(len(self))
+        _, first, which = np.unique(self.pictures, return_index=True, return_inverse=True)
+        return first[which]
 
     def digest(self) -> str:
         """SHA-256 of the ids and targets, in order."""
@@ -92,6 +104,33 @@ def _bytes(targets: np.ndarray) -> bytes:
         return np.ascontiguousarray(targets).tobytes()
     counts = np.array([len(boxes.labels) for boxes in targets])  # else a box could move from one image to the next
     return counts.tobytes() + b"".join(boxes.corners.tobytes() + boxes.labels.tobytes() for boxes in targets)
+
+
+def repeated(splits: Mapping[str, ImageSplit]) -> list[str]:
+    """Sentences on pictures that are there more than once, where splits know their pictures."""
+    same: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
+    for name, split in splits.items():
+        if split.pictures is None:
+            continue
+        labels = map(str, split.targets if split.targets.dtype.kind == "i" else [None] * len(split))
+        for picture, title, label in zip(split.pictures, split.ids, labels, strict=True):
+            same[picture].append((name, title, label))
+    several = [group for group in same.values() if len(group) > 1]
+    parted = [group for group in several if len({name for name, _, _ in group}) > 1]
+    unsure = [group for group in several if len({label for _, _, label in group}) > 1]
+    once = [group for group in several if group not in parted and group not in unsure]
+    reasons = {
+        "in several splits, so accuracies are measured on images that were learnt from": parted,
+        "in several classes, so their labels contradict each other": unsure,
+        "several times in one class": once,
+    }
+    return [
+        f"identical images: {len(groups)} pictures are {reason} "
+        f"({'; '.join(' = '.join(title for _, title, _ in group[:3]) for group in groups[:3])}"
+        f"{'; ...' if len(groups) > 3 else ''})"
+        for reason, groups in reasons.items()
+        if groups
+    ]
 
 
 class TransformedImages(Dataset[tuple[Tensor, Any, int]]):

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from modelrank.data.copies import Contents, ImageCopy, Places
-from modelrank.data.images import ImageData, ImageSplit, Metric
+from modelrank.data.images import ImageData, ImageSplit, Metric, repeated
 from modelrank.data.sampling import draw
 from modelrank.keys import key
 from modelrank.types import Availability, MissingAsset, ModelRankError, Task
@@ -93,7 +93,8 @@ class DatasetSpec:
         MissingAsset when no copy can be had, ModelRankError when the copy is not usable (which file, what to do).
         """
         contents = self._contents(self._places(cache))
-        for note in contents.notes:
+        notes = (*contents.notes, *repeated(contents.splits))
+        for note in notes:
             log.warning("%s: %s", self.name, note)
         classes = tuple(self.classes or contents.classes)
         if contents.classes != classes:
@@ -126,7 +127,7 @@ class DatasetSpec:
             scored=tuple(name for name in _check_scored(self.scored) if name in splits),
             split_rule=self._rule(contents.splits, splits),
             mirror=self.mirror,
-            notes=contents.notes,
+            notes=notes,
         )
 
     def _places(self, cache: Path) -> Places:
@@ -160,7 +161,7 @@ class DatasetSpec:
 
     def _complete(self, splits: Mapping[str, ImageSplit]) -> dict[str, ImageSplit]:
         """train, val and test, where a missing one is cut from train: whole groups if there are groups, stratified
-        otherwise, and never the last image of a class."""
+        otherwise, copies of a picture together, and never the last picture of a class."""
         cut, whole = dict(splits), splits["train"]
         for name, share in (("test", self.test), ("val", self.val)):
             if name in splits:
@@ -172,9 +173,11 @@ class DatasetSpec:
                 chosen = draw(None, size, self.seed, purpose, count=len(groups))
                 mask = np.isin(train.groups, groups[chosen])
             else:
-                size = round(share * len(whole))
-                chosen = draw(self._strata(train), size, self.seed, purpose, count=len(train), keep=1)
-                mask = np.isin(np.arange(len(train)), chosen)
+                first = train.firsts()
+                once = np.unique(first)
+                size, strata = round(share * len(np.unique(whole.firsts()))), self._strata(train.take(once))
+                chosen = draw(strata, size, self.seed, purpose, count=len(once), keep=1)
+                mask = np.isin(first, once[chosen])
             cut[name], cut["train"] = train.take(np.flatnonzero(mask)), train.take(np.flatnonzero(~mask))
         return {name: cut[name] for name in ("train", "val", "test")}
 
