@@ -2,10 +2,12 @@
 
 For each protocol that fine-tunes at 112 px: cells that reach the linear probe on the same images and size, the largest
 binomial error of the test, and how well the orders of two seeds, of S and 2 S steps and of two data sets agree (tau_w
-over the models that both have, five or more). The second seed lies in a table of its own until all sets have it.
+over the models that both have, five or more). Of two seeds also how far a value moves (its standard deviation, from
+that of the differences), and what the best by one seed loses by the other, on average: by a table of one seed no
+selection can be expected to do better. The second seed lies in a table of its own until all sets have it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -18,11 +20,22 @@ PROBE, LONG = "linear_probe_offline", "_480"  # a name that ends so: the protoco
 FEWEST = 5
 
 
-def agreeing(pairs: Iterator[tuple[str, pd.Series, pd.Series]]) -> Iterator[str]:
+def between_seeds(both: pd.DataFrame) -> str:
+    """both: accuracy by model, a column a seed."""
+    both = both.set_axis(["first", "second"], axis=1)
+    spread = (both["first"] - both["second"]).std() / 2**0.5
+    lost = [both[by].max() - both[by][both[other].idxmax()] for by, other in (both.columns, both.columns[::-1])]
+    return f"; a value moves by {100 * spread:.2f} points; the best by the other seed loses {50 * sum(lost):.2f}"
+
+
+def agreeing(
+    pairs: Iterator[tuple[str, pd.Series, pd.Series]], more: Callable[[pd.DataFrame], str] = lambda both: ""
+) -> Iterator[str]:
     for what, first, second in pairs:
         both = pd.concat([first, second], axis=1, join="inner").dropna()
         if len(both) >= FEWEST:
-            yield f"{what}: tau_w {float(weighted_tau(both.iloc[:, 0], both.iloc[:, 1])):.2f} ({len(both)} models)"
+            tau_w = float(weighted_tau(both.iloc[:, 0], both.iloc[:, 1]))
+            yield f"{what}: tau_w {tau_w:.2f} ({len(both)} models){more(both)}"
 
 
 def orders(rows: pd.DataFrame) -> dict[tuple[str, int], pd.Series]:
@@ -47,7 +60,7 @@ def checks(rows: pd.DataFrame, protocol: str) -> Iterator[str]:
     yield f"binomial error of the test: at most {100 * error.max():.2f} points"
     found = orders(own)
     same = [(a, b) for a, b in combinations(found, 2) if a[0] == b[0]]
-    yield from agreeing((f"{a[0]}, seeds {a[1]} and {b[1]}", found[a], found[b]) for a, b in same)
+    yield from agreeing(((f"{a[0]}, seeds {a[1]} and {b[1]}", found[a], found[b]) for a, b in same), between_seeds)
     long = orders(longer)
     yield from agreeing((f"{key[0]} seed {key[1]}, S and 2 S steps", found[key], long[key]) for key in long)
     other = [(a, b) for a, b in combinations(found, 2) if a[0] != b[0] and a[1] == b[1]]
