@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from modelrank.memory.belief import Belief
-from modelrank.memory.prediction import predicted
+from modelrank.memory.prediction import certainty, predicted, ties
 
 WIDE = Belief(np.array([-2.0, 0.0, 2.0]), np.zeros((3, 1)), np.ones(3), 0.5, 0.3, np.log(0.4), 0.5)
 
@@ -17,3 +17,14 @@ def test_intervals_end_where_the_metric_does(metric, lowest):
     assert (found.low <= found.expected).all()
     assert (found.expected <= found.high).all()
     assert list(found.model) == ["c", "b", "a"]
+
+
+def test_a_model_that_cannot_be_had_is_no_rival():
+    posterior, names = WIDE.given(), ["a", "b", "c"]
+    found = predicted(posterior, names, metric="accuracy", among=["a", "b"])
+    assert list(found.model) == ["b", "a"]
+    assert found.chance_best.sum() == pytest.approx(1)
+    assert ties(posterior, "b", names) == ["c"]
+    assert ties(posterior, "b", names, among=["a", "b"]) == []
+    without = certainty(posterior, "b", names, 0.01, among=["a", "b"])
+    assert without > certainty(posterior, "b", names, 0.01) + 0.3

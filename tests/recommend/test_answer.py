@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tests.recommend.worlds import Heads, World
 
@@ -18,6 +20,12 @@ def test_what_is_left_is_the_head_alone_where_training_has_not_made_it_better_ye
     assert set(whole.finished()) == {"a", "b"}
     assert (whole.pick(), whole.at_hand()["b"].steps) == ("b", 240)
     probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
+    short = table(race, probes, metric="accuracy").set_index("model")
+    assert short.now["b"] == pytest.approx(0.72, abs=0.01)
+    assert (
+        f"at whose end {short.expected['b']:.3f} is expected"
+        in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    )
     assert "after 0 of the 240 steps" in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
     assert answer(race, probes, metric="accuracy", wanted=0.95).expected == pytest.approx(0.72, abs=0.01)
     assert "steps" not in answer(whole, probes, metric="accuracy", wanted=0.95).sentence()
@@ -46,3 +54,30 @@ def test_the_answer_says_who_is_tied_and_what_more_would_bring(tmp_path):
     assert rows.model[0] == found.pick
     assert rows.chance_best.sum() == pytest.approx(1)
     assert list(rows.model[1:]) == list(rows[1:].sort_values("expected", ascending=False).model)
+
+
+def test_a_model_that_cannot_be_trained_is_no_rival(tmp_path):
+    world = World({"a": 0.8, "b": 0.5, "broken": 0.9}, broken=("broken",))
+    race = world.race([0.0, 0.0, 3.0])
+    ended = race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 1e5, sure=0.9)
+    assert ended == "the certainty wanted, 0.9, is reached"
+    probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in race.models}
+    found = answer(race, probes, metric="accuracy", wanted=0.9)
+    assert (found.pick, found.ties, found.cheapest) == ("a", [], "a")
+    rows = table(race, probes, metric="accuracy").set_index("model")
+    assert list(rows.index)[-1] == "broken"
+    assert rows.expected.isna().tolist() == [False, False, True]
+    assert rows.reason["broken"] == "no weights of broken"
+    assert rows.chance_best.sum() == pytest.approx(1)
+
+
+def test_what_no_training_can_settle_is_said(tmp_path):
+    world = World({"a": 0.800, "b": 0.799, "c": 0.2})
+    race = replace(world.race(), noise=lambda value: 0.02)
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 1e6, sure=1.0)
+    assert race.open() == []
+    assert race.certainty() < 0.95
+    assert race.more(0.95) is None
+    probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "abc"}
+    sentence = answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    assert sentence.endswith("no training of these models that is left would raise it to 0.95")

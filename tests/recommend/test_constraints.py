@@ -1,4 +1,5 @@
 import pytest
+from torch import nn
 from torchvision.models import mobilenet_v2
 
 from modelrank.hub.model import PretrainedModel
@@ -32,3 +33,12 @@ def test_probe_measures_what_a_model_costs(tmp_path):
     assert large.memory_gb > small.memory_gb > 16 * small.parameters / 1e9
     assert large.step_seconds > 0
     assert large.latency_ms > 0
+
+
+def test_weights_are_counted_once_and_are_no_activations(tmp_path):
+    def wide():
+        layers = nn.Linear(3, 2048), nn.ReLU(), nn.Linear(2048, 2048), nn.ReLU(), nn.Linear(2048, 5)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers)
+
+    found = probe(PretrainedModel("it", wide, None, "", "", ""), image_size=32, batch_size=32, cache=tmp_path)
+    assert found.memory_gb == pytest.approx(16 * found.parameters / 1e9, rel=0.1)

@@ -1,5 +1,6 @@
 import json
 import os
+import time
 
 import pytest
 from tests.recommend.worlds import TEN, World
@@ -25,3 +26,13 @@ def test_a_cut_diary_is_made_again(tmp_path, caplog, damage):
     (tmp_path / "race.json").write_text(damage)
     assert Diary(tmp_path).trials == []
     assert "race.json is damaged" in caplog.text
+
+
+def test_what_a_later_run_writes_is_no_time_of_a_killed_one(tmp_path):
+    world = World(TEN)
+    Diary(tmp_path, world.clock).working().__enter__()
+    spent = Diary(tmp_path, world.clock).spent
+    late = tmp_path / "test240.json"
+    late.write_bytes(b"")
+    os.utime(late, (time.time() + 86400, time.time() + 86400))
+    assert Diary(tmp_path, world.clock).spent == pytest.approx(spent, abs=0.1)

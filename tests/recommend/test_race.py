@@ -143,3 +143,15 @@ def test_dear_models_wait(tmp_path):
     race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.05 * race.everything(), sure=0.99)
     assert world.done[0][0] != "dear"
     assert "m9" in race.finished()
+
+
+def test_a_model_that_is_left_out_later_is_left_out_of_the_race(tmp_path):
+    world = World(TEN)
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.5 * race.everything(), sure=0.99)
+    assert race.pick() == "m9"
+    fewer = World({name: value for name, value in TEN.items() if name != "m9"})
+    again = fewer.race()
+    again.run(InTurn(fewer.advance), Diary(tmp_path, fewer.clock), 2 * race.everything(), sure=0.99)
+    assert again.pick() == "m8"
+    assert {trial.model for trial in Diary(tmp_path).trials} == set(TEN), "what it did is kept"

@@ -86,7 +86,8 @@ def saved(tmp_path, data):
     architecture = ARCHITECTURES["ours"][0]
     network = replace_head(architecture(), 3, size=32).eval()
     model = model_of(architecture)
-    return save(tmp_path / "saved", network, model, data, model.preprocessing, {})
+    save(tmp_path / "saved", network, model, data, model.preprocessing, {})
+    return tmp_path / "saved"
 
 
 def test_predicts_files_pictures_and_arrays(saved, tmp_path, data):

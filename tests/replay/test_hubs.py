@@ -48,7 +48,8 @@ def test_without_them_val_is_accuracy_and_every_training_costs_one():
     (lambda rows: pd.concat([rows, rows.tail(1)]), "has a on z twice"),
     (lambda rows: rows.assign(accuracy="good"), "value in accuracy is no number"),
     (lambda rows: rows.assign(accuracy=[0.5, None, 0.5, 0.5, 0.5]), "value in accuracy is no number"),
-    (lambda rows: rows.rename(columns={"at:0.5": "at:1.5"}), "shares of the training between 0 and 1"),
+    (lambda rows: rows.rename(columns={"at:0.5": "at:1.5"}), "at:1.5 is no at:SHARE, a share between 0 and 1"),
+    (lambda rows: rows.rename(columns={"at:0.5": "at:half"}), "at:half is no at:SHARE"),
 ])  # fmt: skip
 def test_a_bad_table_is_refused_with_its_reason(change, says):
     with pytest.raises(ModelRankError, match=says):
@@ -86,3 +87,10 @@ def test_accuracies_of_the_shipped_hubs_are_possible(all_hubs):
         assert np.nanmin(values) >= low, one.name
         assert np.nanmax(values) <= 1, one.name
         assert (one.cost.to_numpy()[~np.isnan(values)] > 0).all(), one.name
+
+
+def test_where_val_lacks_a_search_sees_accuracy():
+    rows = pd.DataFrame(
+        {"dataset": ["x"] * 3, "model": list("abc"), "accuracy": [0.5, 0.6, 0.7], "val_accuracy": [0.4, None, 0.8]}
+    )
+    assert hub(rows, "gap").seen["x"].tolist() == [0.4, 0.6, 0.8]

@@ -41,6 +41,28 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, digits, model, t
     assert len(list((tmp_path / "cut").rglob("*.ckpt"))) == 1  # that of the measured network
 
 
+def test_seconds_are_of_all_that_trained_a_stretch_and_a_cut_one_holds_no_other_step(
+    tmp_path, digits, model, trainer, protocol, steps
+):
+    make = replace(protocol, checkpoint_every=5, curve=(1.0,)).arms(
+        model, digits, trainer=trainer, folder=tmp_path, cache=tmp_path, seed=0
+    )
+    arm = make({"lr": 0.01, "wd": 0.0})
+    assert arm.holds(0)
+    first = arm.advance(10)
+    assert arm.holds(10)
+    steps.stop_at = len(steps) + 17
+    with pytest.raises(RuntimeError, match="killed"):
+        arm.advance(30)
+    assert not arm.holds(10)
+    assert arm.holds(25)
+    steps.stop_at = -1
+    rest = arm.advance(30)
+    (_, at_10, _), (_, at_30, _) = rest["curve"]
+    assert at_10 == pytest.approx(first["curve"][0][1])
+    assert rest["seconds"] > 0.9 * (at_30 - at_10), "what was trained before the kill counts"
+
+
 def test_a_training_cut_short_is_no_measurement(tmp_path, digits, model, protocol):
     def limited(**arguments):
         return pl.Trainer(accelerator="cpu", devices=1, **arguments)

@@ -72,3 +72,21 @@ def test_a_bad_file_is_refused_and_nothing_is_remembered(take, rows, says):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ModelRankError, match=r"cannot read the table of accuracies .*none\.csv"):
         imported(ASKED, file=tmp_path / "none.csv", paths=[], ledger_table=tmp_path / "l", named_table=tmp_path / "n")
+
+
+def test_only_rows_of_the_models_asked_for_say_by_which_protocol(take):
+    others = [{"dataset": "digits", "model": "alien", "accuracy": 0.9, "protocol": "full"}]
+    linear = [row | {"protocol": "linear"} for row in plain("digits")]
+    truth = take(others + linear)
+    assert truth.protocol == "linear"
+    assert set(truth.accuracy) == {"a", "b", "c"}
+    with pytest.raises(ModelRankError, match=r"by several ways \(hub mine, protocol linear; hub mine, protocol full\)"):
+        take(linear + [row | {"protocol": "full"} for row in plain("digits")])
+
+
+def test_a_file_is_looked_for_where_the_user_is(take, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = {"model_id": "A", "data_id": "D", "protocol_id": "P", "protocol": "tiny", "seed": 0, "metric": "accuracy"}
+    pd.DataFrame([{"dataset": "digits", "model": "a", "accuracy": 0.5} | ids]).to_csv("theirs.csv", index=False)
+    tables = {"ledger_table": tmp_path / "memory/measured.csv", "named_table": tmp_path / "memory/imported.csv"}
+    assert imported(ASKED, file="theirs.csv", paths=[], **tables).accuracy == {"a": 0.5}

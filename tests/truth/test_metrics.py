@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score
 
-from modelrank.truth.metrics import METRICS
+from modelrank.truth.metrics import METRICS, sampling_error
 
 
 def in_batches(metric, predictions, targets, size=7):
@@ -70,3 +70,24 @@ def test_r2():
     targets = torch.randn(40, 2, generator=generator)
     outputs = targets + 0.3 * torch.randn(40, 2, generator=generator)
     assert in_batches(METRICS["r2"](2), outputs, targets) == pytest.approx(r2_score(targets, outputs), abs=1e-5)
+
+
+@pytest.mark.parametrize(("metric", "value"), [("accuracy", 0.8), ("mean_per_class_accuracy", 0.8)])
+def test_error_of_a_value_is_its_spread_over_drawn_images(metric, value):
+    rng, targets = np.random.default_rng(0), np.repeat([0, 1], [450, 50])
+    found = []
+    for _ in range(2000):
+        right = rng.random(500) < value
+        found.append(right.mean() if metric == "accuracy" else np.mean([right[:450].mean(), right[450:].mean()]))
+    assert sampling_error(metric, value, targets) == pytest.approx(np.std(found), rel=0.06)
+
+
+@pytest.mark.parametrize("r2", [0.1, 0.5, 0.9])
+def test_error_of_r2(r2):
+    rng, found = np.random.default_rng(0), []
+    for _ in range(2000):
+        guess = rng.standard_normal(500) * np.sqrt(r2)
+        truth = guess + rng.standard_normal(500) * np.sqrt(1 - r2)
+        found.append(1 - np.square(truth - guess).sum() / np.square(truth - truth.mean()).sum())
+    assert sampling_error("r2", r2, np.zeros(500)) == pytest.approx(np.std(found), rel=0.25)
+    assert sampling_error("r2", -0.5, np.zeros(500)) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,29 +14,47 @@ TIED = 0.1  # chance of being at least as good as the pick
 COUNT = 4000  # draws of all models together
 
 
-def predicted(posterior: Posterior, models: Sequence[str], *, metric: str, seed: int = 0) -> pd.DataFrame:
+def predicted(
+    posterior: Posterior, models: Sequence[str], *, metric: str, among: Collection[str] | None = None, seed: int = 0
+) -> pd.DataFrame:
     """Columns model, expected, low, high (the central 80 % interval of its accuracy), chance_best; all cut where the
     metric ends: at 1, and but for R^2 at 0.
 
-    The best expected comes first. Cost: COUNT draws of the N models together.
+    among: the models that can be had; None: all. The best expected comes first. Cost: COUNT draws of the N models
+    together.
     """
+    had = _numbers(models, among)
     low, high = posterior.interval(LEVEL)
-    drawn = posterior.samples(COUNT, np.random.default_rng(seed))
-    best = np.bincount(drawn.argmax(1), minlength=len(models)) / len(drawn)
-    accuracies = {"expected": posterior.mean, "low": low, "high": high}
-    table = pd.DataFrame({"model": list(models), **accuracies, "chance_best": best})
+    drawn = posterior.samples(COUNT, np.random.default_rng(seed))[:, had]
+    best = np.bincount(drawn.argmax(1), minlength=len(had)) / len(drawn)
+    accuracies = {"expected": posterior.mean[had], "low": low[had], "high": high[had]}
+    table = pd.DataFrame({"model": [models[number] for number in had], **accuracies, "chance_best": best})
     table = table.sort_values("expected", ascending=False, kind="stable", ignore_index=True)
     return table.assign(**table[list(accuracies)].clip(-np.inf if metric == "r2" else 0.0, 1.0))
 
 
-def ties(posterior: Posterior, at: int, models: Sequence[str], *, seed: int = 0) -> list[str]:
-    """The models that are at least as good as model number `at` with a chance of TIED or more."""
+def ties(
+    posterior: Posterior, pick: str, models: Sequence[str], *, among: Collection[str] | None = None, seed: int = 0
+) -> list[str]:
+    """Those `among` the models that are at least as good as the pick with a chance of TIED or more."""
     drawn = posterior.samples(COUNT, np.random.default_rng(seed))
-    better = (drawn >= drawn[:, [at]]).mean(0)
-    return [name for index, name in enumerate(models) if index != at and better[index] >= TIED]
+    better = (drawn >= drawn[:, [list(models).index(pick)]]).mean(0)
+    return [models[n] for n in _numbers(models, among) if models[n] != pick and better[n] >= TIED]
 
 
-def certainty(posterior: Posterior, at: int, point: float, *, seed: int = 0) -> float:
-    """The chance that no model is better than number `at` by more than `point`."""
+def certainty(
+    posterior: Posterior,
+    pick: str,
+    models: Sequence[str],
+    point: float,
+    *,
+    among: Collection[str] | None = None,
+    seed: int = 0,
+) -> float:
+    """The chance that none `among` the models is better than the pick by more than `point`."""
     drawn = posterior.samples(COUNT, np.random.default_rng(seed))
-    return chance_nothing_better(drawn, drawn[:, at], point)
+    return chance_nothing_better(drawn[:, _numbers(models, among)], drawn[:, list(models).index(pick)], point)
+
+
+def _numbers(models: Sequence[str], among: Collection[str] | None) -> list[int]:
+    return [number for number, name in enumerate(models) if among is None or name in among]

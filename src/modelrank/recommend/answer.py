@@ -19,8 +19,9 @@ from modelrank.recommend.race import Race
 class Answer:
     """pick: model; expected, low, high: its accuracy and its 80 % interval, of the network that there is (that it would
     have at the end of its training, where there is none); ties: models that may be as good.
-    certainty: chance that no model is better by more than a point. more: seconds until it is `wanted`, or None.
-    steps: of the training that it has had, of `steps_to_end`."""
+    certainty: chance that no model is better by more than a point. more: seconds until it is `wanted`; None: see
+    `Race.more`.
+    steps: of the training that it has had, of `steps_to_end`; at_end: what is expected at the end of all of them."""
 
     pick: str
     expected: float
@@ -35,13 +36,17 @@ class Answer:
     point: float
     steps: int
     steps_to_end: int
+    at_end: float
 
     def sentence(self) -> str:
         """All of it in words."""
         points = f"{100 * self.point:g} point{'s' * (self.point != 0.01)}"
         parts = [f"{self.pick}: {self.expected:.3f} [{self.low:.3f}, {self.high:.3f}]"]
         if self.steps < self.steps_to_end:
-            parts.append(f"after {self.steps} of the {self.steps_to_end} steps of its training")
+            parts.append(
+                f"after {self.steps} of the {self.steps_to_end} steps of its training, at whose end "
+                f"{self.at_end:.3f} is expected"
+            )
         if self.ties:
             tied = "one other" if len(self.ties) == 1 else f"{len(self.ties)} others"
             cheap = "itself" if self.cheapest == self.pick else self.cheapest
@@ -52,14 +57,16 @@ class Answer:
         parts.append(f"probability that no other model is better by {points} {self.certainty:.2f}")
         if self.more is not None:
             parts.append(f"about {spoken(self.more)} more would raise it to {self.wanted:.2f}")
+        elif self.certainty < self.wanted:
+            parts.append(f"no training of these models that is left would raise it to {self.wanted:.2f}")
         return "; ".join(parts)
 
 
 def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: float) -> Answer:
     """Of what the race believes now. Cost: some thousand draws of all models together."""
-    posterior, pick = race.predicted(), race.pick()
-    own = predicted(posterior, race.models, metric=metric, seed=race.seed).set_index("model").loc[pick]
-    tied = ties(posterior, list(race.models).index(pick), race.models, seed=race.seed)
+    posterior, pick, rivals = race.predicted(), race.pick(), race.rivals()
+    own = predicted(posterior, race.models, metric=metric, among=rivals, seed=race.seed).set_index("model").loc[pick]
+    tied = ties(posterior, pick, race.models, among=rivals, seed=race.seed)
     expected, low, high = float(own.expected), float(own.low), float(own.high)
     at_hand = race.at_hand().get(pick)
     if at_hand is not None and at_hand.value is not None and race.rules.rungs[at_hand.rung] < race.rules.rungs[-1]:
@@ -82,24 +89,30 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
         point=race.point,
         steps=race.rules.rungs[at_hand.rung] if at_hand else 0,
         steps_to_end=race.rules.rungs[-1],
+        at_end=float(own.expected),
     )
 
 
 def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFrame:
-    """One row a model, the most promising first: model, expected, low, high, val, steps, lr, chance_best, seconds,
-    latency_ms, parameters, memory_gb, reason. val, steps, lr: of the network that there is."""
-    rows, at_hand = [], race.at_hand()
-    for own in predicted(race.predicted(), race.models, metric=metric, seed=race.seed).to_dict("records"):
-        name = str(own["model"])
+    """One row a model, the pick first, then the most promising: model, now, expected, low, high, val, steps, lr,
+    chance_best, seconds, latency_ms, parameters, memory_gb, reason. now, val, steps, lr: of the network that there is;
+    expected, low, high, chance_best: of the end of the training. Models whose training failed come last; nothing is
+    expected of them."""
+    rows, at_hand, now = [], race.at_hand(), race.worth()
+    found = predicted(race.predicted(), race.models, metric=metric, among=race.rivals(), seed=race.seed)
+    expected = found.set_index("model").reindex(race.models)
+    for name in race.models:
         last = race.last(name)
         trial = at_hand.get(name, last)
         rows.append(
             {
-                **{column: own[column] for column in ("model", "expected", "low", "high")},
+                "model": name,
+                "now": now.get(name, math.nan),
+                **{column: float(expected.at[name, column]) for column in ("expected", "low", "high")},
                 "val": trial.value if trial and trial.value is not None else math.nan,
                 "steps": trial.steps if trial else 0,
                 "lr": trial.lr if trial and trial.lr is not None else math.nan,
-                "chance_best": own["chance_best"],
+                "chance_best": float(expected.at[name, "chance_best"]),
                 "seconds": sum(one.seconds for one in race.trials if one.model == name),
                 "latency_ms": probes[name].latency_ms,
                 "parameters": probes[name].parameters,
@@ -107,5 +120,5 @@ def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFra
                 "reason": last.reason if last else "",
             }
         )
-    rows.sort(key=lambda row: (row["model"] != race.pick(), -row["expected"]))
+    rows.sort(key=lambda row: (row["model"] != race.pick(), math.isnan(row["expected"]), -row["expected"]))
     return pd.DataFrame(rows)

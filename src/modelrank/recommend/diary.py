@@ -47,6 +47,8 @@ class Diary:
         if kept := read(self.path):
             self.trials = [Trial(**{**one, "found": _numbered(one["found"])}) for one in kept["trials"]]
             self.earlier = kept["spent"] + self._killed(kept["working_since"])
+            if kept["working_since"] is not None:  # counted once; what this run writes is no work of that one
+                self._write(None)
 
     @property
     def spent(self) -> float:

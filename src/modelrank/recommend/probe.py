@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from modelrank.hub.model import PretrainedModel
@@ -48,12 +48,13 @@ def probe(
         latency = statistics.median(_timed(lambda: network(images[:1]), PASSES + 1, device)[1:])
     network.train()
     kept = 0
-    seen: set[int] = set()
+    # Counted as weights; what autograd keeps of a linear layer is a view on them.
+    seen = {weights.untyped_storage().data_ptr() for weights in network.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
         nonlocal kept
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in seen and not isinstance(tensor, nn.Parameter):
+        if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             kept += storage.nbytes()
         return tensor

@@ -68,6 +68,14 @@ class Race:
         end = len(self.rules.rungs) - 1
         return {one.model: one.value for one in self.trials if one.rung == end and one.value is not None}
 
+    def alive(self) -> list[str]:
+        """Models whose training has not failed. The others are no rivals: they cannot be had."""
+        return [name for name in self.models if (last := self.last(name)) is None or last.value is not None]
+
+    def rivals(self) -> list[str]:
+        """The pick and those alive."""
+        return [name for name in self.models if name in {self.pick(), *self.alive()}]
+
     def open(self) -> list[str]:
         """Models that can be trained further."""
         lasts = {model: self.last(model) for model in self.models}
@@ -79,10 +87,10 @@ class Race:
 
         Not the best on val: among several models of about the same accuracy that is the luckiest on these images.
         """
-        worth = self.worth()
-        return (
-            max(worth, key=lambda model: worth[model]) if worth else self.models[int(np.argmax(self.predicted().mean))]
-        )
+        if worth := self.worth():
+            return max(worth, key=lambda model: worth[model])
+        expected = dict(zip(self.models, self.predicted().mean, strict=True))
+        return max(self.alive() or self.models, key=lambda model: expected[model])
 
     def worth(self) -> dict[str, float]:
         """Accuracy that the networks at hand are expected to have as they are: what val says, without its error."""
@@ -143,24 +151,27 @@ class Race:
         return max(started or ready, key=lambda model: predicted.mean[names.index(model)], default=None)
 
     def certainty(self, count: int = 2000) -> float:
-        """The chance that no model is better than the pick by more than `point`."""
-        drawn = self._drawn(count)
-        return chance_nothing_better(drawn, drawn[:, list(self.models).index(self.pick())], self.point)
+        """The chance that none of its rivals is better than the pick by more than `point`."""
+        names, drawn = self._drawn(count)
+        return chance_nothing_better(drawn, drawn[:, names.index(self.pick())], self.point)
 
-    def _drawn(self, count: int) -> np.ndarray:
-        return self.predicted().samples(count, np.random.default_rng(self.seed))
+    def _drawn(self, count: int) -> tuple[list[str], np.ndarray]:
+        """The rivals, and accuracies at their ends, count x rivals."""
+        names, drawn = self.rivals(), self.predicted().samples(count, np.random.default_rng(self.seed))
+        return names, drawn[:, [list(self.models).index(name) for name in names]]
 
     def more(self, wanted: float, count: int = 2000) -> float | None:
-        """Seconds of training after which `certainty` is expected to be `wanted`; None where it is already.
+        """Seconds of training after which `certainty` is expected to be `wanted`; None where it is already, or where no
+        training that is left would do: what val says of those at their end stays as sure as it is.
 
         By training, one after the other, those that are most often better than the pick; what is trained is known.
         """
-        drawn, names = self._drawn(count), list(self.models)
+        names, drawn = self._drawn(count)
         chosen, seconds = [names.index(self.pick())], 0.0
         rest = [model for model in self.open() if names.index(model) not in chosen]
         while chance_nothing_better(drawn, drawn[:, chosen].max(1), self.point) < wanted:
             if not rest:
-                return seconds or None
+                return None
             top = drawn[:, chosen].max(1) + self.point
             often = {model: float((drawn[:, names.index(model)] > top).mean()) for model in rest}
             worth = max(rest, key=lambda model: often[model] / self.cost(model, to_end=True))
@@ -169,12 +180,13 @@ class Race:
             seconds += self.cost(worth, to_end=True)
         return seconds or None
 
-    def run(self, executor: Executor, diary: Diary, budget: float, sure: float) -> None:
+    def run(self, executor: Executor, diary: Diary, budget: float, sure: float) -> str:
         """Trials until `certainty` is `sure` with the pick at its end, or `diary.spent` would pass `budget` seconds.
 
+        Returns why there is no further one.
         As many at a time as the executor has workers; what is running when it is sure is left to be cut off.
         """
-        self.trials[:] = diary.trials
+        self.trials[:] = [trial for trial in diary.trials if trial.model in self.models]  # others may be left out now
         began: dict[str, float] = {}  # of the models in training
         while not (self.pick() in self.finished() and self.certainty() >= sure):
             while len(began) < executor.workers and (model := self.choose(budget - diary.spent, began)):
@@ -182,7 +194,7 @@ class Race:
                 began[model] = diary.clock()
                 executor.start(model, *((0, None) if last is None else (last.rung + 1, last.found)))
             if not began:
-                return
+                return "what is left of the budget is too short for another one" if self.open() else "none is left"
             with diary.working():
                 model, rung, found, reason = executor.wait()
             first = best(self.rules, found)
@@ -198,6 +210,7 @@ class Race:
             )
             diary.add(trial)
             self.trials.append(trial)
+        return f"the certainty wanted, {sure:g}, is reached"
 
     def _pace(self, model: str) -> float:
         """Seconds a training step, looks at val and checkpoints included: its own where it was trained, else as probed

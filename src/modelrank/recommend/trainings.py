@@ -17,7 +17,7 @@ from modelrank.recommend import contestant
 from modelrank.recommend.contestant import Found, Rules
 from modelrank.truth.arm import Arm
 from modelrank.truth.finetune import FineTuning
-from modelrank.truth.grid import Point
+from modelrank.truth.grid import Point, label
 from modelrank.truth.protocol import MakeTrainer, check_task
 from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError
@@ -47,8 +47,13 @@ class Trainings:
     def finish(self, name: str, lr: float, rung: int) -> tuple[dict[str, Any], nn.Module]:
         """The value on test (measured once, then read) and others beside it; and the network, in eval mode."""
         point = next(point for point in self.rules.points if point["lr"] == lr)
-        arm: Arm = self._arms(name, tested=True)(point, **contestant.place(self.rules, rung))
-        return arm.test(self.rules.rungs[rung]), arm.network().network.eval()
+        make, steps = self._arms(name, tested=True), self.rules.rungs[rung]
+        arm: Arm = make(point, **contestant.place(self.rules, rung))
+        if not arm.holds(steps):  # a later stretch was cut off, or its checkpoint given up: trained once more, the same
+            arm = make(point, name=f"{label(point)}_{steps}")
+            if failed := arm.advance(steps).get("failed"):
+                raise ModelRankError(f"{name} at {label(point)}: {failed}")
+        return arm.test(steps), arm.network().network.eval()
 
     def _arms(self, name: str, *, tested: bool) -> Callable[..., Arm]:
         model = self.models[name]
@@ -88,9 +93,10 @@ def rules(protocol: object, data: ImageData, shares: Sequence[float], widths: Se
         raise ModelRankError("stage=recommend fine-tunes: give a protocol that does (protocol=finetune_offline)")
     check_task(protocol.name, data, protocol.tasks)
     rising = bool(shares) and list(shares) == sorted(set(shares)) and shares[0] > 0 and shares[-1] == 1
-    if not rising or len(widths) != len(shares):
+    if not rising or len(widths) != len(shares) or min(widths) < 1:
         raise ModelRankError(
-            f"race.shares={list(shares)}, race.widths={list(widths)}: give shares that rise to 1.0, and as many widths"
+            f"race.shares={list(shares)}, race.widths={list(widths)}: give shares that rise to 1.0, and as many widths "
+            "of 1 or more"
         )
     if len(protocol.weight_decays) != 1:
         raise ModelRankError(f"protocol={protocol.name}: a race is over learning rates, so give one of weight_decays")

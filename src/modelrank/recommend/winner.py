@@ -88,8 +88,8 @@ def save(
     data: ImageData,
     preprocessing: Preprocessing,
     facts: Mapping[str, Any],
-) -> Path:
-    """Write model.safetensors and model.json into `folder`, each by renaming; returns the folder.
+) -> dict[str, Any]:
+    """Write model.safetensors and model.json into `folder`, each by renaming; returns what model.json holds.
 
     network: what fine-tuning made of `model` (see `replace_head`). facts: what else to keep, JSON-able (accuracies,
     provenance). The weights have the names that the library of the network gives them, its classifier being the new
@@ -105,7 +105,7 @@ def save(
     weights = folder / f"{WEIGHTS}.{os.getpid()}.tmp"
     save_file(state, weights, metadata={"format": "pt"})
     architecture = described(model.architecture)
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "name": model.name,
         "task": data.task,
@@ -124,7 +124,7 @@ def save(
     text.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     weights.replace(folder / WEIGHTS)
     text.replace(folder / FACTS)
-    return folder
+    return content
 
 
 def load(folder: str | Path, *, architecture: Callable[[], nn.Module] | None = None) -> FineTuned:

@@ -1,7 +1,7 @@
 """Tables to replay choices on: the accuracies of a hub's models on several data sets, and what is known beside them.
 
 A hub is one CSV of rows (dataset, model, accuracy) and, where known, these columns:
-val_accuracy   what a search may see; accuracy is what it is judged by. Without it a search sees accuracy.
+val_accuracy   what a search may see; accuracy is what it is judged by. Where it lacks, a search sees accuracy.
 seconds        what the training cost; where it lacks, the median of the data set. Without any, every training costs 1.
 score:NAME     the value of a scorer, higher is better.
 at:SHARE       the value after a share (0..1) of the training.
@@ -11,6 +11,7 @@ any other      a fact of the model, a number or a word: parameters, imagenet_acc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,9 +65,7 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
         given = rows[column] if column == "accuracy" else rows[column].dropna()
         if np.isnan(np.asarray(pd.to_numeric(given, errors="coerce"), dtype=float)).any():
             raise ModelRankError(f"the hub {name}: a value in {column} is no number; mend or remove the row")
-    curves = sorted(float(column[3:]) for column in rows if str(column).startswith("at:"))
-    if curves and not 0 < curves[0] <= curves[-1] < 1:
-        raise ModelRankError(f"the hub {name}: columns at:SHARE need shares of the training between 0 and 1")
+    curves = _shares(rows, name)
     table = rows.assign(dataset=rows.dataset.astype(str), model=rows.model.astype(str))
     accuracy = _wide(table, "accuracy")
     cost = _wide(table, "seconds") if "seconds" in rows else accuracy.notna().astype(float)
@@ -84,7 +83,7 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
         name=name,
         modality=modality,
         accuracy=accuracy,
-        seen=_wide(table, "val_accuracy") if "val_accuracy" in rows else accuracy,
+        seen=_wide(table, "val_accuracy").fillna(accuracy) if "val_accuracy" in rows else accuracy,
         cost=cost.where(cost > 0).fillna(cost.median()).fillna(1.0),
         scores=scores,
         curves={share: _wide(table, _column(rows, share)) for share in curves},
@@ -123,6 +122,20 @@ def _cells(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 FEWEST = 3  # data sets: with one left out, two are left to remember
+
+
+def _shares(rows: pd.DataFrame, name: str) -> list[float]:
+    """Of the columns at:SHARE, ascending."""
+    shares = []
+    for column in map(str, rows.columns):
+        if not column.startswith("at:"):
+            continue
+        with suppress(ValueError):
+            if 0 < float(column[3:]) < 1:
+                shares.append(float(column[3:]))
+                continue
+        raise ModelRankError(f"the hub {name}: the column {column} is no at:SHARE, a share between 0 and 1")
+    return sorted(shares)
 
 
 def _wide(rows: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -92,12 +92,21 @@ def _measured(told: Mapping[str, Any]) -> str:
 
 
 def _models(models: pd.DataFrame, metric: str) -> str:
-    heads = ["model", f"expected {metric}", "80 % interval", "on val", "steps", "learning rate", "chance to be best"]
+    heads = [
+        "model",
+        f"expected {metric} as it is",
+        "at the end of its training",
+        "80 % interval",
+        "on val",
+        "steps",
+        "learning rate",
+        "chance to be best",
+    ]
     heads += ["seconds", "ms an image", "million parameters", "GB to fine-tune"]
     remarks = ["remark"] if any(isinstance(reason, str) and reason for reason in models["reason"]) else []
     body = []
     for one in models.to_dict("records"):
-        cells = [td(str(one["model"]), "text"), _cell(one["expected"], 3)]
+        cells = [td(str(one["model"]), "text"), _cell(one["now"], 3), _cell(one["expected"], 3)]
         cells += [td(interval(one["low"], one["high"], 3), "text", by=one["low"]), _cell(one["val"], 3)]
         cells += [_cell(one["steps"], 0), td("" if pd.isna(one["lr"]) else f"{one['lr']:g}", by=one["lr"])]
         cells += [_cell(one["chance_best"], 2), _cell(one["seconds"], 0), _cell(one["latency_ms"], 1)]

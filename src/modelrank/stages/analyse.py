@@ -24,7 +24,7 @@ from modelrank.tracking import Tracker
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
 from modelrank.truth.ledger import protocol_id
-from modelrank.truth.measure import cell_folder, measure, record
+from modelrank.truth.measure import cell_folder, give_back, measure, record
 from modelrank.truth.tuned import chosen_point, tuned
 from modelrank.types import FeatureSet, ModelRankError
 
@@ -120,7 +120,9 @@ def _point(cfg: DictConfig, model: PretrainedModel, data: ImageData, protocol: F
     if known is not None:
         return known
     row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed)
-    record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), table=cache / "truth" / "measured.csv")
+    folder = cell_folder(model, data, protocol, cache=cache, seed=cfg.seed)
+    record(row, folder, table=cache / "truth" / "measured.csv")
+    give_back(folder)
     return {"lr": row["lr"], "wd": row["weight_decay"]}
 
 

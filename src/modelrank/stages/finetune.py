@@ -22,7 +22,7 @@ from modelrank.stages.rows import finish, raise_for_failed, rows_of
 from modelrank.tracking import Tracker
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.ledger import IDS
-from modelrank.truth.measure import cell_folder, measure, record
+from modelrank.truth.measure import cell_folder, give_back, measure, record
 from modelrank.types import ModelRankError, NotMeasured
 
 log = logging.getLogger(__name__)
@@ -40,14 +40,11 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
     keep = _kept(cfg, protocol, data.task)
-    best = -math.inf
+    best, not_kept = -math.inf, {}
     with rows_of(cfg, tracker, "truth") as rows:
         for model in models.values():
             try:
                 row = measure(model, data, protocol, trainer=build.trainer(cfg), cache=cache, seed=cfg.seed, anew=anew)
-                if keep and row["val_accuracy"] > best:
-                    best = row["val_accuracy"]
-                    _keep(cfg, keep, model, data, row)
             except NotMeasured as reason:
                 rows.append(
                     {"dataset": data.name, "model": model.name, "status": "not_measured", "reason": str(reason)}
@@ -59,14 +56,27 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
                 rows.append({"dataset": data.name, "model": model.name, "status": "failed", "reason": str(error)})
                 continue
             tracker.curves("val", _curves(model.name, row.get("trainings", ())))
-            row = record(row, cell_folder(model, data, protocol, cache=cache, seed=cfg.seed), table=resolve(table))
+            folder = cell_folder(model, data, protocol, cache=cache, seed=cfg.seed)
+            row = record(row, folder, table=resolve(table))
             log.info("%s on %s: %s %.4f in %.0f s", model.name, data.name, data.metric, row["accuracy"], row["seconds"])
             rows.append(row | {"status": "ok", "reason": ""})
+            if keep and row["val_accuracy"] > best:
+                try:
+                    _keep(cfg, keep, model, data, row)
+                    best = row["val_accuracy"]
+                except Exception as error:  # it is measured all the same
+                    stopping.again()
+                    log.error("%s: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
+                    not_kept[model.name] = str(error)
+            give_back(folder)
     measured = finish(cfg, tracker, "truth", pd.DataFrame(rows))
     tracker.metrics({f"accuracy/{row['model']}": row["accuracy"] for row in rows if row["status"] == "ok"})
     shown = ["model", "seed", "metric", "accuracy", "val_accuracy", "lr", "weight_decay", "seconds", "reason"]
     terminal.rows(measured.reindex(columns=shown), f"{data.name} by {cfg.protocol.name}")
     raise_for_failed(measured, "measurements")
+    if not_kept:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in not_kept.items())
+        raise ModelRankError(f"measured, but the network could not be kept ({reasons})")
     return measured
 
 
@@ -105,5 +115,6 @@ def _keep(cfg: DictConfig, protocol: FineTuning, model: PretrainedModel, data: I
     columns = ("metric", "lr", "seed", "protocol", "dataset", *IDS, "command", "commit", "versions")
     facts = {"val": row["val_accuracy"], "test": row["accuracy"]} | {name: row[name] for name in columns}
     preprocessing = model.preprocessing.at(protocol.image_size)
-    where = save(Path(cfg.paths.run) / "model", network, model, data, preprocessing, facts)
+    where = Path(cfg.paths.run) / "model"
+    save(where, network, model, data, preprocessing, facts)
     log.info("%s, fine-tuned, with all it needs: %s (modelrank.load)", model.name, where)

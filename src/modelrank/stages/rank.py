@@ -86,17 +86,19 @@ def _prediction(
 ) -> tuple[pd.DataFrame | None, dict[str, Any]]:
     """Accuracies to expect, from several scorers and what is remembered of other data sets, and what to say of them.
 
-    None for one scorer: its own order is what was asked for. Nothing measured on these images has a say.
+    Of the models that have a score: one that was dropped on the way (`top`) or could not be run is no candidate. None
+    for one scorer: its own order is what was asked for. Nothing measured on these images has a say.
     """
     if len(cfg.scorers) < 2 or not hub.rankings:
         return None, {}
     belief, rests = believed(cfg, models, images, asked, hub)
     posterior, names = belief.given(), list(models)
-    prediction = predicted(posterior, names, metric=images.metric, seed=cfg.seed)
-    first = names.index(prediction.model[0])
+    among = {name for ranking in hub.rankings.values() for name in ranking.scores}
+    prediction = predicted(posterior, names, metric=images.metric, among=among, seed=cfg.seed)
+    first = str(prediction.model[0])
     return prediction, {
-        "ties": ties(posterior, first, names, seed=cfg.seed),
-        "certainty": certainty(posterior, first, cfg.point, seed=cfg.seed),
+        "ties": ties(posterior, first, names, among=among, seed=cfg.seed),
+        "certainty": certainty(posterior, first, names, cfg.point, among=among, seed=cfg.seed),
         "point": cfg.point,
         "rests": rests,
     }

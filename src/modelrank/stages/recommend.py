@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from modelrank.recommend.diary import Diary, read, write
 from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
 from modelrank.recommend.trainings import Trainings, rules
-from modelrank.recommend.winner import TASKS, load, save
+from modelrank.recommend.winner import TASKS, save
 from modelrank.report import figures, terminal
 from modelrank.report import race as page
 from modelrank.stages.believed import believed
@@ -39,6 +41,7 @@ from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
 from modelrank.truth import ledger
 from modelrank.truth.finetune import FineTuning
+from modelrank.truth.metrics import sampling_error
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -71,7 +74,6 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         raise ModelRankError(f"no model is left to recommend ({reasons}); loosen the constraints")
     cache = Path(cfg.paths.cache)
     trainings = Trainings(models, seen, few, protocol, raced, build.trainer(cfg), folder, cache, cfg.seed)
-    n_val = len(seen.splits["val"])
     asked = ledger.Asked.of(models.values(), data, protocol)
     race = Race(
         models=list(models),
@@ -79,20 +81,23 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         rules=raced,
         step_seconds={name: probes[name].step_seconds for name in models},
         head_seconds={name: _pass_seconds(probes[name], few, ("train", "val"), protocol) for name in models},
-        noise=lambda value: math.sqrt(max(value * (1 - value), 0.02) / n_val),
+        noise=partial(sampling_error, data.metric, targets=seen.splits["val"].targets),
         point=cfg.point,
         seed=cfg.seed,
     )
     everything = race.everything()
     budget = seconds(cfg.budget, everything)
     log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
+    # Measuring the pick on the test images comes last, whichever it is.
+    testing = max(_pass_seconds(probes[name], data, ("test",), protocol) for name in models)
     scored = _scored_within(cfg, models, few, probes, protocol, SCORING * budget)
     belief, rests = believed(cfg, models, few, asked, scored)
     log.info("before the race it goes by %s", rests)
     race = replace(race, belief=belief)
     try:
         with build.executor(cfg)(trainings.advance) as executor:
-            race.run(executor, diary, budget - _testing(probes, data), cfg.sure)
+            ended = race.run(executor, diary, budget - testing, cfg.sure)
+        log.info("no further training: %s", ended)
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
         _tell(cfg, tracker, race, probes, out, {"spent": diary.spent, "budget": budget})
         log.warning("stopped; the same command goes on from here")
@@ -100,7 +105,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     finally:
         _remember(cfg, race, asked, data)
     pick = race.at_hand().get(race.pick())
-    beside: dict[str, Any] = {"spent": diary.spent, "budget": budget, "everything": everything}
+    beside: dict[str, Any] = {"spent": diary.spent, "budget": budget, "everything": everything, "ended": ended}
     if pick is not None and pick.lr is not None:
         tested, network = trainings.finish(pick.model, pick.lr, pick.rung)
         beside |= {"test": tested["value"], "steps": pick.steps, "lr": pick.lr}
@@ -113,7 +118,9 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
         raise ModelRankError(f"no training worked ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     else:
         log.warning(
-            "the budget did not suffice to train any model; the pick is by what is known without; give a larger one"
+            "the budget did not suffice to train any model (%s are for measuring the pick on the test images); "
+            "the pick is by what is known without; give a larger one",
+            spoken(testing),
         )
     return _tell(cfg, tracker, race, probes, out, beside)
 
@@ -129,10 +136,12 @@ def _left(
     """Save the network with all it needs; the lines of Python that load it."""
     facts = {**facts, **_provenance(cfg, data, protocol), "metric": data.metric}
     preprocessing = model.preprocessing.at(protocol.image_size)
-    where = save(Path(cfg.paths.run) / "model", network, model, data, preprocessing, facts)
+    where = Path(cfg.paths.run) / "model"
+    kept = save(where, network, model, data, preprocessing, facts)
     log.info("fine-tuned, with all it needs: %s (modelrank.load)", where)
-    recipe = f"import modelrank\nmodelrank.load({str(where)!r}).predict('image.jpg')"
-    plain = load(where).facts["recipe"]
+    built = ", architecture=WHAT_BUILDS_IT" * (kept["architecture"]["library"] == "other")
+    recipe = f"import modelrank\nmodelrank.load({str(where)!r}{built}).predict('image.jpg')"
+    plain = kept["recipe"]
     return f"{recipe}\n\n# without this package, in that folder\n{plain}" if plain else recipe
 
 
@@ -198,11 +207,6 @@ def _pass_seconds(found: Probe, data: ImageData, splits: Sequence[str], protocol
     return sum(len(data.splits[name]) for name in splits) / protocol.batch_size * found.step_seconds / 3
 
 
-def _testing(probes: Mapping[str, Probe], data: ImageData) -> float:
-    """Seconds that measuring the pick on the test images takes at most, about."""
-    return len(data.splits["test"]) * max(found.latency_ms for found in probes.values()) / 1000
-
-
 def _folder(
     cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, protocol: FineTuning, raced: Rules
 ) -> Path:
@@ -228,7 +232,8 @@ def _probed(
     """What each model costs on this machine, measured once a race; and why which models are out: the constraints, an
     error, or that `limit` seconds were spent before its turn (the first that is within the constraints has one)."""
     limits = build.constraints(cfg)
-    path = folder / "probes.json"
+    device = "cuda" if cfg.trainer.accelerator == "gpu" else "cpu"
+    path = folder / f"probes-{short({'host': platform.node(), 'device': device})}.json"
     known = read(path)
     probes, out = {}, {}
     for name, model in progress(models.items(), "probe", len(models), "models"):
@@ -242,7 +247,7 @@ def _probed(
                     image_size=protocol.image_size,
                     batch_size=protocol.batch_size,
                     cache=Path(cfg.paths.cache),
-                    device="cuda" if cfg.trainer.accelerator == "gpu" else "cpu",
+                    device=device,
                 )
                 known[name] = asdict(found)
                 write(path, known)
@@ -294,7 +299,20 @@ def _tell(
     content = asdict(found) | dict(beside) | {"sentence": found.sentence()}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (Path(cfg.paths.run) / "recommendation.json").write_text(text, encoding="utf-8")
-    shown = ["model", "expected", "low", "high", "val", "steps", "lr", "chance_best", "seconds", "latency_ms", "reason"]
+    shown = [
+        "model",
+        "now",
+        "expected",
+        "low",
+        "high",
+        "val",
+        "steps",
+        "lr",
+        "chance_best",
+        "seconds",
+        "latency_ms",
+        "reason",
+    ]
     title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
     terminal.rows(rows.reindex(columns=shown), title)
     drawn = page.draw(trials, found.pick, cfg.dataset.metric)

@@ -23,6 +23,7 @@ from modelrank.stages.rows import finish
 from modelrank.tracking import Tracker
 from modelrank.truth.ledger import rows as measured_rows
 from modelrank.truth.published import published_rows
+from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,13 @@ def replay(
     """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv, replay.png and report.html; print
     them; return the verdict's rows. The hubs are played in `workers` processes (None: as many as there are cores)."""
     shipped = hubs.shipped(resolve(folder), published_rows(published), measured_rows(measured))
-    tables = hubs.chosen([*shipped, *map(hubs.read, files)], only)
+    given = [hubs.read(path) for path in files]
+    for path, one in zip(files, given, strict=True):
+        if one.accuracy.shape[1] < hubs.FEWEST:
+            raise ModelRankError(
+                f"{path} has {one.accuracy.shape[1]} data sets; a replay leaves one out and needs {hubs.FEWEST} or more"
+            )
+    tables = hubs.chosen([*shipped, *given], only)
     judges = {name: one for name, one in policies.items() if isinstance(one, Believing) and one.scores}
     largest_first = sorted(tables, key=lambda hub: -hub.accuracy.size)
     tasks = (delayed(_played)(hub, dict(policies), judges, cfg.seed) for hub in largest_first)
@@ -72,10 +79,10 @@ def replay(
     terminal.rows(
         _table(rows, judged), "regret as a share of a random model's, after results and at shares of the cost"
     )
-    calibrations = {}
-    for name in judges:
-        found = pd.concat([predictions[hub.name][name] for hub in tables], ignore_index=True).assign(policy=name)
-        calibrations[name] = _calibration(cfg, tracker, found, name)
+    found = {name: pd.concat([predictions[hub.name][name] for hub in tables]).assign(policy=name) for name in judges}
+    if found:
+        finish(cfg, tracker, "calibration", pd.concat(found.values(), ignore_index=True))
+    calibrations = {name: _calibration(rows, name) for name, rows in found.items()}
     made = {"command": command(), "commit": commit(), "versions": versions()}
     made["hubs"] = ", ".join(f"{hub.name} ({hub.modality}, {hub.accuracy.shape[0]} models)" for hub in tables)
     made["config"] = OmegaConf.to_yaml(cfg, resolve=True)
@@ -91,9 +98,8 @@ def _played(hub: Hub, policies: dict[str, Policy], judges: dict[str, Believing],
     return rows, {name: calibration(hub, policy, seed=seed) for name, policy in judges.items()}
 
 
-def _calibration(cfg: DictConfig, tracker: Tracker, found: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Write calibration.csv; print and return how often the intervals and the certainty of the policy are right."""
-    rows = finish(cfg, tracker, "calibration", found)
+def _calibration(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Print and return how often the intervals and the certainty of the policy are right."""
     title = f"{name}: models in their 80 % interval; nothing left is better by a point, said with .8 or more, and right"
     table = calibrated(rows)
     terminal.rows(table.round(3), title)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +58,8 @@ class Arm:
         """Train up to step `until`: {'curve': [[step, seconds, value on val], ...], 'seconds': of this stretch}, or
         {'failed': reason} where the loss became no number. What was done before is read. Step 0: the head alone.
 
-        Seconds are those of the process's CPU, on other devices of the clock; those of the curve are of the training
-        steps alone, since the first.
+        Seconds are those of the process's CPU, on other devices of the clock, with those that a stretch had trained
+        before it was cut off; those of the curve are of the training steps alone, since the first.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         return remembered(
@@ -78,6 +78,12 @@ class Arm:
     def kept(self) -> bool:
         """Whether there is a checkpoint."""
         return self._checkpoint.exists()
+
+    def holds(self, step: int) -> bool:
+        """Whether `network` is that of this step: not where a later stretch was cut off, or was given up."""
+        if not self.kept:
+            return step == 0
+        return torch.load(self._checkpoint, weights_only=True, mmap=True)["step"] == step
 
     def clear(self) -> None:
         """Give back the disk space of the checkpoint; the arm cannot be continued after that."""
@@ -105,6 +111,7 @@ class Arm:
         with isolate_rng(), quiet():
             task, module = self._prepared()
             module.steps = range(task.done, until)
+            before = task.trained_before - self._seconds_at_last_stretch(task.curve)  # what was cut off of this one
             watch = _Watch(module, {*self.curve, until} if "val" not in module.train_splits else (), self)
             fitting: pl.Trainer = self.trainer(
                 max_steps=len(module.steps),
@@ -120,7 +127,7 @@ class Arm:
                     fitting.fit(task, train_dataloaders=module.train_dataloader())
             if task.diverged:
                 self.clear()
-                return {"failed": task.diverged, "seconds": watch.seconds()}
+                return {"failed": task.diverged, "seconds": before + watch.seconds()}
             if fitting.global_step != len(module.steps):
                 raise ModelRankError(
                     f"{self.title}: {fitting.global_step} of {len(module.steps)} steps were trained; take what limits "
@@ -129,7 +136,12 @@ class Arm:
             if module.steps:
                 self.keep(task, until, watch.trained(task))
                 wait_for_all()  # the other ranks read it next
-            return {"curve": task.curve, "seconds": watch.seconds()}
+            return {"curve": task.curve, "seconds": before + watch.seconds()}
+
+    def _seconds_at_last_stretch(self, curve: Sequence[Sequence[float]]) -> float:
+        """Seconds of training, since the first step, at the end of the last stretch that came to its end."""
+        ended = {float(path.stem.removeprefix("step")) for path in self.folder.glob("step*.json")}
+        return max((seconds for step, seconds, _ in curve if step in ended), default=0.0)
 
     def _untrained(self) -> dict[str, Any]:
         with isolate_rng(), quiet():

@@ -32,9 +32,9 @@ def imported(
     hub, data set, model and protocol.
 
     NotMeasured: nothing on the data set asked for (the memory has the rows all the same). ModelRankError names the file
-    and what is wrong with it.
+    and what is wrong with it, or that it holds accuracies by several protocols.
     """
-    path = Path(file).expanduser()
+    path = Path(file).expanduser().absolute()  # of where the user is, not of the project
     try:
         columns = set(pd.read_csv(path, nrows=0).columns)
     except (OSError, ValueError) as error:
@@ -47,10 +47,17 @@ def imported(
         rows = _by_name(path, columns)
         _add(Path(named_table), rows)
     log.info("%d accuracies of %s imported from %s", len(rows), _extent(rows), path)
-    if {*IDS, "seed"} <= columns or not (rows.dataset.eq(asked.dataset) & rows.model.isin(list(asked.models))).any():
+    own = rows.loc[rows.dataset.eq(asked.dataset) & rows.model.isin(list(asked.models))]
+    if {*IDS, "seed"} <= columns or own.empty:
         return ledger.measured(asked, paths=[*paths, ledger_table])
-    found = rows.loc[rows.dataset == asked.dataset].iloc[0]
-    return published(asked, path=named_table, protocol=found.protocol, hub=found.hub)
+    several = own[["hub", "protocol"]].drop_duplicates()
+    if len(several) > 1:
+        named = "; ".join(f"hub {one.hub}, protocol {one.protocol}" for one in several.itertuples())
+        raise ModelRankError(
+            f"{path} has accuracies of these models on {asked.dataset} by several ways ({named}), which are not to be "
+            "compared; keep the rows of one of them in the file"
+        )
+    return published(asked, path=named_table, protocol=several.iloc[0].protocol, hub=several.iloc[0].hub)
 
 
 def _by_name(path: Path, columns: set[str]) -> pd.DataFrame:

@@ -60,7 +60,7 @@ def measure(
 def record(row: Mapping[str, Any], folder: Path, *, table: Path) -> dict[str, Any]:
     """Add a measurement to `table`, and its learning curves and found boxes beside it; the row without `trainings`.
 
-    folder: of the measurement, see `cell_folder`; the disk space of its networks is given back.
+    folder: of the measurement, see `cell_folder`.
     """
     flat = {key: value for key, value in row.items() if key != "trainings"}
     if not _first():
@@ -68,9 +68,14 @@ def record(row: Mapping[str, Any], folder: Path, *, table: Path) -> dict[str, An
     add(table, [flat])
     curves.append(table, flat, row.get("trainings", ()))  # absent in what was measured before they were kept
     found_boxes.append(table, flat, found_boxes.kept(folder))
-    for checkpoint in folder.glob("*/last.ckpt"):
-        checkpoint.unlink(missing_ok=True)
     return flat
+
+
+def give_back(folder: Path) -> None:
+    """The disk space of the networks of a measurement."""
+    if _first():
+        for checkpoint in folder.glob("*/last.ckpt"):
+            checkpoint.unlink(missing_ok=True)
 
 
 def cell_folder(model: PretrainedModel, data: ImageData, protocol: Protocol, *, cache: Path, seed: int) -> Path:

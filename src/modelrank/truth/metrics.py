@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -16,6 +18,22 @@ from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.functional.classification import binary_precision_recall_curve
 from torchmetrics.regression import R2Score
 from torchmetrics.utilities import dim_zero_cat
+
+
+def sampling_error(metric: str, value: float, targets: np.ndarray) -> float:
+    """Standard deviation of a value of a metric that comes from which images were drawn; targets: of the split.
+
+    accuracy: binomial, sqrt(p (1 - p) / N). mean_per_class_accuracy: sqrt(sum over c of p (1 - p) / N_c) / C, as if p
+    was that of each class. r2: 2 R (1 - R^2) / sqrt(N), of a squared correlation. Average precisions have no such
+    formula: as accuracies of the N images, too small where there are few objects. p (1 - p) counts as .02 at least.
+    """
+    spread = max(value * (1 - value), 0.02)
+    if metric == "r2":
+        return math.sqrt(max(4 * value * (1 - value) ** 2, 0.02) / len(targets))
+    if metric == "mean_per_class_accuracy":
+        counts = np.unique(targets, return_counts=True)[1]
+        return math.sqrt(spread * (1 / counts).sum()) / len(counts)
+    return math.sqrt(spread / len(targets))
 
 
 class MeanPerClassAccuracy(MulticlassConfusionMatrix):
