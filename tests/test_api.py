@@ -224,3 +224,19 @@ def test_rows_of_one_image_are_kept_together():
     assert modelrank.rank({"a": x}, y, "knn", image=image).scores["a"].value == 0
     with pytest.raises(ValueError, match=r"image has shape \(3,\), features has 4 rows"):
         modelrank.score("knn", x, y, image=image[:3])
+
+
+def test_what_is_no_hub_and_no_scorer_is_said():
+    rng, labels = np.random.default_rng(0), np.arange(30) % 3
+    features = rng.normal(size=(30, 4))
+    with pytest.raises(ValueError, match="features is a list; give a mapping"):
+        modelrank.rank([features], labels)
+    with pytest.raises(ModelRankError, match="give the name of one scorer"):
+        modelrank.rank({"a": features}, labels, ["disco", "logme"])
+    with pytest.raises(ValueError, match="features is masked in 1 places"):
+        modelrank.score("disco", np.ma.masked_values(features, features[3, 2]), labels)
+
+
+def test_the_names_are_listed_for_completion():
+    assert {"score", "rank", "load", "ModelSelector"} <= set(dir(modelrank))
+    assert modelrank.__version__

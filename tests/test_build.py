@@ -126,3 +126,27 @@ def test_a_run_refuses_what_its_command_names(tmp_path):
     assert "os.mkdir is not run" in done.stderr
     assert "Traceback" not in done.stderr
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["bugdet=1min"], "there is no option bugdet; did you mean budget"),
+        (["stage=recommend", "+foo=1"], "there is no option foo; there are budget, constraints, dataset"),
+        (["scorer=[disco,logmee]"], "there is no scorer logmee; did you mean logme"),
+        (["scorer=disco,logmee", "-m"], "there is no scorer logmee; did you mean logme"),
+        (["model=[mobilenet_v3]"], "there is no model mobilenet_v3; did you mean mobilenet_v2"),
+        (["budget=1min"], "budget is an option of stage=recommend"),
+        (["stage=rank", "keep=best"], "keep is an option of stage=finetune"),
+    ],
+)
+def test_an_option_that_nobody_reads_is_refused(arguments, says):
+    with pytest.raises(ModelRankError, match=says):
+        build.refuse_unknown(arguments)
+    build.refuse_unknown([*arguments, "--config-dir=mine"])
+
+
+def test_options_of_hydra_of_groups_and_of_parts_are_none_of_these():
+    build.refuse_unknown(["stage=recommend", "budget=1min", "~models.x", "hydra/launcher=joblib", "hydra.run.dir=a/b"])
+    build.refuse_unknown(["dataset@general=openclipart", "scorer=[all]", "model=[supervised/resnet50]", "-m"])
+    build.refuse_unknown(["+experiment/parts=real_truth", "stage=finetune,recommend", "budget=1min", "seed=range(0,3)"])

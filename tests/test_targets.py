@@ -1,5 +1,7 @@
 """Targets are what scikit-learn's type_of_target says that they are."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,3 +79,14 @@ def test_a_tensor_of_any_type():
     for dtype in (torch.int32, torch.float16, torch.bfloat16, torch.float64):
         assert read_targets(torch.from_numpy(LABELS).to(dtype), None)[0].tolist() == LABELS.tolist()
     assert read_targets(torch.from_numpy(LABELS > 1), None)[1] == "classification"
+
+
+def test_whole_numbers_with_gaps_and_few_samples_each_are_said_to_be_taken_for_classes():
+    ages = np.random.default_rng(0).integers(18, 90, 150)
+    with pytest.warns(UserWarning, match=r"taken for \d+ classes of 150 samples; if they are quantities"):
+        assert read_targets(ages, None)[1] == "classification"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_targets(np.arange(150) % 50, None)
+        read_targets(np.repeat([3, 17, 90], 50), None)
+        read_targets(ages, "classification")

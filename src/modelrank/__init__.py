@@ -38,8 +38,16 @@ HOMES = {  # others: types
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """The names above, imported on first use: `import modelrank` must not load torch."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("modelrank")
     if name in __all__:
         return getattr(import_module(f"modelrank.{HOMES.get(name, 'types')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -48,6 +48,7 @@ def run() -> None:
     try:
         build.refuse_unreadable(sys.argv[1:])
         build.refuse_foreign(sys.argv[1:])
+        build.refuse_unknown(sys.argv[1:])
         main()
     except ModelRankError as error:
         sys.exit(f"modelrank: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -18,7 +17,7 @@ from modelrank import build
 from modelrank.features.file import FeatureFile
 from modelrank.ranking import order
 from modelrank.root import CONF
-from modelrank.scorers.contract import facts_of
+from modelrank.scorers.contract import check_hyperparameters, facts_of
 from modelrank.targets import read_targets
 from modelrank.types import FeatureSet, ModelRankError, Ranking, Score, ScorerNotApplicable, Task
 
@@ -88,6 +87,8 @@ def rank(
     and facts: the same by model, models without may be left out. The other arguments are those of `score`.
     A model that cannot be scored stands in `failed` with its reason. Raises ModelRankError where none can.
     """
+    if not isinstance(features, Mapping):
+        raise ValueError(f"features is a {type(features).__name__}; give a mapping, name of a model -> its features")
     bound = _scorer(scorer, hyperparameters)
     for given, what in ((logits, "logits"), (general, "general"), (facts, "facts")):
         if unknown := set(given or {}) - set(features):
@@ -128,10 +129,10 @@ def _bound(name: str) -> partial[Score]:
 
 
 def _scorer(name: str, hyperparameters: Mapping[str, Any]) -> Callable[[FeatureSet], Score]:
+    if not isinstance(name, str):
+        raise ModelRankError(f"scorer={name!r}: give the name of one scorer; several are ranked by one call each")
     bound = _bound(name)
-    right = [parameter for parameter in inspect.signature(bound.func).parameters if parameter != "data"]
-    if wrong := sorted(set(hyperparameters) - set(right)):
-        raise ModelRankError(f"{name} has no parameter {', '.join(wrong)}; it has {', '.join(right) or 'none'}")
+    check_hyperparameters(bound.func, hyperparameters)
     return partial(bound, **hyperparameters)
 
 
@@ -179,6 +180,8 @@ def _floating(name: str, array: ArrayLike | Tensor) -> Tensor:
 def _tensor(name: str, array: ArrayLike | Tensor) -> Tensor:
     if isinstance(array, Tensor):
         return array.detach()
+    if np.ma.is_masked(array):
+        raise ValueError(f"{name} is masked in {int(np.ma.count_masked(array))} places; drop or fill these rows")
     x = np.asarray(array)
     if x.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers, got {x.dtype}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -85,8 +87,17 @@ def general_dataset(cfg: DictConfig) -> DatasetSpec:
 
 
 def scorers(cfg: DictConfig) -> dict[str, Callable[..., Any]]:
-    """Scorers by their id (the YAML's file name), hyper-parameters bound."""
-    return {name: instantiate(spec) for name, spec in cfg.scorers.items()}
+    """Scorers by their id (the YAML's file name), hyper-parameters bound; ModelRankError for those that it does not
+    have."""
+    from modelrank.scorers.contract import check_hyperparameters
+
+    made = {name: instantiate(spec) for name, spec in cfg.scorers.items()}
+    for name, one in made.items():
+        try:
+            check_hyperparameters(one.func, one.keywords)
+        except ModelRankError as error:
+            raise ModelRankError(f"scorers.{name}: {error}") from None
+    return made
 
 
 def protocol(cfg: DictConfig) -> Any:
@@ -144,6 +155,58 @@ def refuse_unreadable(arguments: Sequence[str]) -> None:
                 f"{argument} cannot be read: a value with spaces, brackets, ~ or letters other than a to z is quoted "
                 f"for Hydra, and once more for the shell: \"{key}='{quoted}'\""
             ) from None
+
+
+def refuse_unknown(arguments: Sequence[str]) -> None:
+    """Say what was likely meant by an option that nobody reads, which Hydra would take with a `+` before it, and by a
+    name in a list that no file of its group has. Not where a folder of the user's own adds to conf/."""
+    if any(argument.startswith(("-cd", "-cp", "--config-", "hydra.searchpath")) for argument in arguments):
+        return
+    parser, homes = OverridesParser.create(), _homes_of_options()
+    given = [parser.parse_override(one) for one in arguments if not one.startswith("-") and "=" in one]
+    chosen = {str(override.key_or_group): set(_names(override.value())) for override in given}
+    for override in given:
+        group = str(override.key_or_group)
+        option = re.split("[./]", group)[0]
+        if option not in homes:
+            raise ModelRankError(f"there is no option {option}{_meant(option, homes)}")
+        stages = homes[option]
+        if stages and not stages & chosen.get("stage", set()) and not {"experiment", "debug"} & chosen.keys():
+            raise ModelRankError(f"{option} is an option of stage={' or '.join(sorted(stages))}")
+        if (CONF / group).is_dir() and option != "hydra":
+            known = [str(path.relative_to(CONF / group).with_suffix("")) for path in (CONF / group).rglob("*.yaml")]
+            for name in _names(override.value()):
+                if name not in (*known, "null", "None", "all") and isinstance(override.value(), list | Sweep):
+                    raise ModelRankError(f"there is no {group} {name}{_meant(name, known)}")
+
+
+def _homes_of_options() -> dict[str, set[str]]:
+    """Option -> the stages that have it, none where all do: what conf/ has at its top."""
+    homes: dict[str, set[str]] = {}
+    for path in [CONF / "config.yaml", *CONF.glob("*/**/*.yaml")]:
+        text = path.read_text()
+        if path.parent != CONF and "@package _global_" not in text:
+            continue
+        for option in re.findall(r"^(\w+):", text, re.MULTILINE):
+            stages = {path.stem} if path.parent.name == "stage" else set()
+            known = homes.setdefault(option, stages)
+            homes[option] = known | stages if known and stages else set()
+    return homes | {folder.name: set() for folder in CONF.iterdir() if folder.is_dir()} | {"general": set()}
+
+
+def _names(value: Any) -> list[str]:
+    """The names in a list or a sweep of an override."""
+    if isinstance(value, ChoiceSweep):
+        value = value.list
+    if isinstance(value, list):
+        return [name for one in value for name in _names(one)]
+    return [] if value is None else [str(value.text if isinstance(value, QuotedString) else value)]
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    listed = sorted(known)
+    close = get_close_matches(name, listed, 3)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(listed)}"
 
 
 def refuse_foreign(arguments: Sequence[str]) -> None:

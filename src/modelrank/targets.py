@@ -23,8 +23,8 @@ def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool 
     are several labels a sample; other floating numbers are a regression's. ValueError for missing values, for what is
     neither text nor numbers, and for several columns of whole numbers, which may be either.
 
-    A warning says so where floating numbers are taken for classes and more than half of the samples have one of
-    their own.
+    A warning says so where numbers are taken for classes and these have fewer than two samples on average, or, where
+    they leave gaps as quantities do, fewer than three.
     """
     if task is not None and task not in get_args(Task):
         raise ValueError(
@@ -37,7 +37,7 @@ def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool 
         y = y[:, 0]
     if task is None:
         task = _guess(y, boxes)
-        if task == "classification" and y.dtype.kind == "f" and (found := len(np.unique(y))) > max(len(y) / 2, 2):
+        if task == "classification" and y.dtype.kind != "U" and (found := len(np.unique(y))) > max(_many(y), 2):
             warnings.warn(
                 f"targets are whole numbers, so they are taken for {found} classes of {len(y)} samples; if they are "
                 "quantities, say task='regression'",
@@ -70,6 +70,12 @@ def _guess(y: np.ndarray, boxes: bool) -> Task:
             "several classes a sample or several quantities: give 0 and 1 for each class, or say task='regression'"
         )
     return "regression"
+
+
+def _many(y: np.ndarray) -> float:
+    """Classes above which whole numbers look like quantities."""
+    gaps = float(y.max() - y.min() + 1) > len(np.unique(y))
+    return len(y) / (3 if gaps else 2)
 
 
 def _whole(y: np.ndarray) -> bool:

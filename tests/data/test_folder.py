@@ -256,6 +256,15 @@ def test_names_that_are_no_utf8_work_and_are_shown(tmp_path):
     data.splits["train"][0]
 
 
+def test_a_class_that_is_never_judged_is_said(tmp_path, caplog):
+    image_folder(tmp_path / "images", {"a": 20, "b": 20, "lone": 1})
+    data = folder(tmp_path / "images").load(tmp_path / "cache")
+    assert data.notes == tuple(
+        f"1 of 3 classes have no {split} image and are not judged there: lone" for split in ("val", "test")
+    )
+    assert data.notes[0] in caplog.text
+
+
 def test_copies_of_a_picture_are_not_parted_by_a_cut(tmp_path):
     root = tmp_path / "images"
     image_folder(root, {"a": 12, "b": 12})

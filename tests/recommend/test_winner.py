@@ -104,6 +104,17 @@ def test_predicts_files_pictures_and_arrays(saved, tmp_path, data):
     assert found.outputs([]).shape == (0, 3)
     with pytest.raises(ModelRankError, match=r"no-such\.png"):
         found.predict(tmp_path / "no-such.png")
+    assert found.predict(np.stack(arrays)) == names
+    for wrong, says in ((arrays[0] / 255, "an array of float64, .* is no image"), (None, "None is no image")):
+        with pytest.raises(ModelRankError, match=says):
+            found.predict(wrong)
+    assert repr(found).startswith(f"FineTuned({found.facts['name']} on ")
+
+
+def test_the_folder_of_the_run_and_the_file_of_the_weights_do_as_well(saved, tmp_path):
+    saved.rename(tmp_path / "model")
+    for given in (tmp_path, tmp_path / "model", tmp_path / "model/model.safetensors"):
+        assert load(given).classes == load(tmp_path / "model").classes
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])

@@ -13,7 +13,7 @@ TRIALS = pd.DataFrame(
 )
 MODELS = pd.DataFrame(
     [
-        {"model": "a<b>", "expected": 0.8, "low": 0.7, "high": 0.9, "val": 0.8, "steps": 240, "lr": 3e-4}
+        {"model": "a<b>", "now": 0.8, "expected": 0.8, "low": 0.7, "high": 0.9, "val": 0.8, "steps": 240, "lr": 3e-4}
         | {"chance_best": 0.9, "seconds": 12.0, "latency_ms": 1.0, "parameters": 1e6, "memory_gb": 0.1, "reason": ""},
         {"model": "dear", "reason": "left out: <script>alert(1)</script>"},
     ]
@@ -23,12 +23,12 @@ MADE = {"hub": "h", "data set": "<i>mine</i>", "metric": "accuracy", "command": 
 
 def test_page_holds_the_answer_and_the_figure_and_runs_nothing(tmp_path, check_page):
     race = draw(TRIALS, "a<b>", "accuracy")
-    told = {"test": 0.79, "steps": 240, "lr": 3e-4}
+    told = {"test": 0.79, "test_images": 60, "steps": 240, "lr": 3e-4}
     text = write(tmp_path, "a<b>: 0.8; tied with b; sure", MODELS, race, told, MADE, "import timm").read_text()
     tree = check_page(text)
     assert ">Fine-tune a&lt;b&gt;: 0.8<" in text
     assert ">Expected accuracy with its 80 % interval. Tied with b. Sure.<" in text
-    assert "measured once on the test images: 0.7900" in text
+    assert "measured once on the 60 test images: 0.7900" in text
     (drawn,) = tree.iter("figure")
     assert {"a<b>", "$c$"} <= set(drawn.itertext())
     assert "import timm" in text

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from modelrank import build
-from modelrank.scorers.contract import facts_of, subset
+from modelrank.scorers.contract import check_hyperparameters, facts_of, scorer, subset
 from modelrank.scorers.subsets import subscores
-from modelrank.types import KINDS, FeatureSet, ScorerNotApplicable
+from modelrank.types import KINDS, FeatureSet, ModelRankError, Score, ScorerNotApplicable
 
 CONF = Path(__file__).parents[2] / "conf" / "scorer"
 CONFIGS = {path.stem: OmegaConf.load(path) for path in sorted(CONF.glob("*.yaml"))}
@@ -293,3 +293,34 @@ def test_a_hub_of_one_and_of_equals_has_values(name):
     assert all(math.isfinite(v) for v in combine({"only": score}).values())
     both = combine({"a": score, "b": score})
     assert both["a"] == both["b"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"covariance": "sharde"}, r"disco: covariance='sharde' .*: 'identity', 'shared', 'diagonal', 'per_class'$"),
+        ({"weighting": "foo"}, r"weighting='foo' .*: 'ratio', 'uniform', 'energy' or int$"),
+        ({"groups": 2.5}, r"groups=2\.5 .*: int$"),
+        ({"centre_targets": "foo"}, r"centre_targets='foo' .*: bool$"),
+        ({"sampling": {"hard": "all"}}, r"sampling=\{'hard': 'all'\} .*: Mapping\[str, float\] \| None$"),
+        ({"covarience": "shared"}, r"disco has no parameter covarience; it has components, groups, solver, covariance"),
+    ],
+)
+def test_a_hyperparameter_that_is_none_is_refused(wrong, says):
+    data = FeatureSet(torch.randn(30, 8), torch.arange(30) % 3)
+    with pytest.raises(ModelRankError, match=says):
+        SCORERS["disco"](data, **wrong)
+    spec = {"_target_": "modelrank.scorers.disco.disco", "_partial_": True} | wrong
+    cfg = OmegaConf.create({"scorers": {"mine": spec}})
+    with pytest.raises(ModelRankError, match=f"scorers.mine: .*{says}"):
+        build.scorers(cfg)
+
+
+def test_a_whole_number_is_a_floating_one_too_and_a_users_scorer_need_not_say_types():
+    check_hyperparameters(SCORERS["disco"].func, {"rms_norm": 1, "weighting": 2})
+
+    @scorer()
+    def mine(data, *, anything=1):
+        return Score(float(anything))
+
+    assert mine(FeatureSet(torch.randn(30, 8), torch.arange(30) % 3), anything=2.5).value == 2.5

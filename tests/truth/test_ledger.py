@@ -189,7 +189,7 @@ def test_the_static_order_takes_no_other_protocol_data_set_or_kind(tmp_path):
 
 def test_what_is_known_is_listed(tmp_path):
     table = write(tmp_path / "t.csv", row(), row(dataset="pets", data_id="E"))
-    with pytest.raises(NotMeasured, match=r"tiny: digits, pets.*stage=finetune"):
+    with pytest.raises(NotMeasured, match=r"of others there are: digits, pets.*stage=finetune"):
         measured(replace(ASKED, dataset="cars", data_id="K"), paths=[table])
     with pytest.raises(NotMeasured, match=r"none of .* exists"):
         measured(ASKED, paths=[tmp_path / "absent.csv"])

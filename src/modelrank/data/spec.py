@@ -93,9 +93,6 @@ class DatasetSpec:
         MissingAsset when no copy can be had, ModelRankError when the copy is not usable (which file, what to do).
         """
         contents = self._contents(self._places(cache))
-        notes = (*contents.notes, *repeated(contents.splits))
-        for note in notes:
-            log.warning("%s: %s", self.name, note)
         classes = tuple(self.classes or contents.classes)
         if contents.classes != classes:
             raise ModelRankError(
@@ -113,6 +110,9 @@ class DatasetSpec:
                     f"{self.name}: no object in the {len(split)} {name} images of {contents.source}; put their "
                     "annotations where the data set's YAML says, or leave a split without annotations out"
                 )
+        notes = (*contents.notes, *repeated(contents.splits), *self._not_judged(splits, classes))
+        for note in notes:
+            log.warning("%s: %s", self.name, note)
         learnt = fingerprint(contents.identity, splits)  # what a network meets; `rest` is none of it
         splits |= self._rest(complete["train"], splits["train"])
         return ImageData(
@@ -180,6 +180,19 @@ class DatasetSpec:
                 mask = np.isin(first, once[chosen])
             cut[name], cut["train"] = train.take(np.flatnonzero(mask)), train.take(np.flatnonzero(~mask))
         return {name: cut[name] for name in ("train", "val", "test")}
+
+    def _not_judged(self, splits: Mapping[str, ImageSplit], classes: Sequence[str]) -> list[str]:
+        """Sentences on classes of which a split has no image."""
+        notes = []
+        for name in ("train", "val", "test") if self.task == "classification" else ():
+            counts = np.bincount(splits[name].targets, minlength=len(classes))
+            if none := [kind for kind, count in zip(classes, counts, strict=True) if not count]:
+                what = "learnt" if name == "train" else "judged"
+                notes.append(
+                    f"{len(none)} of {len(classes)} classes have no {name} image and are not {what} there: "
+                    f"{', '.join(none[:3])}{', ...' if len(none) > 3 else ''}"
+                )
+        return notes
 
     def _subsample(self, name: str, split: ImageSplit) -> ImageSplit:
         size = (self.subsample or {}).get(name)

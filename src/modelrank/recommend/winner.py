@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -49,11 +49,15 @@ class FineTuned:
     def classes(self) -> list[str]:
         return list(self.facts["classes"])
 
-    def predict(self, images: Picture | Sequence[Picture]) -> list[Any]:
+    def __repr__(self) -> str:
+        kinds = f", {len(self.classes)} classes" if self.classes else ""
+        return f"FineTuned({self.facts['name']} on {self.facts.get('dataset', 'images')}: {self.facts['task']}{kinds})"
+
+    def predict(self, images: Picture | Sequence[Picture] | np.ndarray) -> list[Any]:
         """For each image the name of its class (multilabel: the names; regression: the numbers).
 
-        images: one or several; files, PIL images, or H x W x 3 uint8 arrays, of any size.
-        ModelRankError names a file that cannot be read.
+        images: one or several; files, PIL images, or H x W x 3 uint8 arrays (several: N x H x W x 3), of any size.
+        ModelRankError names a file that cannot be read, and says what else is no image.
         """
         values = self.outputs(images)
         if self.facts["task"] == "regression":
@@ -64,9 +68,9 @@ class FineTuned:
         return [names[index] for index in values.argmax(1)]
 
     @torch.inference_mode()
-    def outputs(self, images: Picture | Sequence[Picture]) -> np.ndarray:
+    def outputs(self, images: Picture | Sequence[Picture] | np.ndarray) -> np.ndarray:
         """N x C float32 probabilities of the classes (regression: N x K numbers)."""
-        given = [images] if isinstance(images, Picture) else list(images)
+        given = _several(images)
         transform = Preprocessing(**self.facts["preprocessing"]).evaluation()
         device = next(self.network.parameters()).device
         found = [
@@ -128,12 +132,16 @@ def save(
 
 
 def load(folder: str | Path, *, architecture: Callable[[], nn.Module] | None = None) -> FineTuned:
-    """A network that `stage=recommend` or `stage=finetune keep=best` has left in `folder`, in eval mode on the CPU.
+    """A network that `stage=recommend` or `stage=finetune keep=best` has left in `folder` (or in `folder`/model), in
+    eval mode on the CPU.
 
     architecture: builds the network before its fine-tuning, for one that is not of timm, torchvision or modelrank.
     ModelRankError: no such folder, damaged files, or a network that is not built from what a file says.
     """
     folder = Path(folder)
+    folder = folder.parent if folder.is_file() else folder
+    if not (folder / FACTS).is_file() and (folder / "model" / FACTS).is_file():  # the folder of the run
+        folder = folder / "model"
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         wanted = facts["sha256"]
@@ -187,6 +195,18 @@ def _whole(source: nn.Module, network: nn.Module, size: int) -> nn.Module | None
 def _put(network: nn.Module, name: str, layer: nn.Module) -> None:
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, layer)
+
+
+def _several(images: Any) -> list[Picture]:
+    batch = isinstance(images, np.ndarray) and images.ndim == 4
+    one = isinstance(images, Picture) and not batch
+    given: list[Any] = [images] if one or not isinstance(images, Iterable) else [*images]
+    for image in given:
+        array = isinstance(image, np.ndarray)
+        if not isinstance(image, Picture) or (array and (image.dtype != np.uint8 or image.ndim not in (2, 3))):
+            what = f"an array of {image.dtype}, {image.shape}" if array else repr(image)
+            raise ModelRankError(f"{what} is no image; give files, PIL images, or H x W x 3 arrays of uint8 (0 to 255)")
+    return given
 
 
 def _batches(images: Sequence[Picture]) -> Iterator[Sequence[Picture]]:

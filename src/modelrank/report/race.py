@@ -86,8 +86,8 @@ def _answer(sentence: str, metric: str) -> list[str]:
 
 def _measured(told: Mapping[str, Any]) -> str:
     return (
-        f"Fine-tuned for {told['steps']} steps at a learning rate of {told['lr']:g}; measured once on the test images: "
-        f"{told['test']:.4f}."
+        f"Fine-tuned for {told['steps']} steps at a learning rate of {told['lr']:g}; measured once on the "
+        f"{told['test_images']} test images: {told['test']:.4f}."
     )
 
 

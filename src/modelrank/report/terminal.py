@@ -45,13 +45,18 @@ def show(report: Report, console: Console | None = None) -> None:
     console.print(models_table(report, console.width))
     for model, reason in report.unscored().items():
         console.print(f"  [yellow]{escape(model)}[/] has no {escape(report.scorer)} score: {escape(reason)}")
-    console.print(f"[bold green]{escape(report.answer())}[/]")
+    answer(report.answer(), console)
     if len(report.ranking):
         console.print()
         console.print(agreement_table(report, console.width))
         console.print(LEGEND, style="dim")
         for line in report.level_lines():
             console.print(escape(line), style="dim")
+
+
+def answer(text: str, console: Console | None = None) -> None:
+    """What a run was for, in words; printed however quiet it is."""
+    (console or _console()).print(f"[bold green]{escape(text)}[/]")
 
 
 def _console() -> Console:

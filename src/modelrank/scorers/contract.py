@@ -3,6 +3,7 @@
 A scorer is a pure function `(data: FeatureSet, *, hyperparameters) -> Score`, higher is better. The decorator makes
 the promises that are the same for all of them, so that a scorer's own file holds only its mathematics:
 
+- hyper-parameters are of the types that its signature states, else `ModelRankError` naming the one that is not;
 - the targets are of a kind that it reads, and what it needs is there, else `ScorerNotApplicable` with the reason;
 - needed arrays have the right shape and are finite, else `ValueError` naming the array and the count;
 - integer labels are refused below 0 and arrive as 0..C-1 in order of value, whatever gaps they had; multi-label
@@ -15,20 +16,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints, runtime_checkable
 
 import numpy as np
 import torch
+from beartype import BeartypeConf
+from beartype.door import is_bearable
 from torch import Tensor
 
 from modelrank.scorers.linalg import CHUNK_ELEMENTS, Rows, chunks, column_mean
-from modelrank.types import FeatureSet, Kind, Score, ScorerNotApplicable
+from modelrank.types import FeatureSet, Kind, ModelRankError, Score, ScorerNotApplicable
 
 # Arrays of the FeatureSet, or keys of its `facts`. Only what is named is checked: a scorer that reads the logits
 # alone does not care about the features.
@@ -93,6 +97,7 @@ def scorer(
         @functools.wraps(function)
         def checked(data: FeatureSet, /, **hyperparameters: Any) -> Score:
             start = time.perf_counter()
+            check_hyperparameters(checked, hyperparameters)
             with _random_states_kept(), torch.no_grad():
                 ready = prepare(data, facts, name)
                 try:
@@ -109,6 +114,38 @@ def scorer(
         return cast(Scorer, checked)
 
     return decorate
+
+
+def check_hyperparameters(fn: Callable[..., Score], given: Mapping[str, Any]) -> None:
+    """ModelRankError for one that the scorer does not have, or that is not of the type that its signature states."""
+    name, hints = fn.__name__, _hints(fn)
+    for key, value in given.items():
+        if key not in hints:
+            raise ModelRankError(f"{name} has no parameter {key}; it has {', '.join(hints) or 'none'}")
+        if not is_bearable(value, hints[key], conf=BeartypeConf(is_pep484_tower=True)):  # an int is a float too
+            wanted = str(inspect.signature(fn).parameters[key].annotation)
+            choices = [repr(one) for hint in (hints[key], *get_args(hints[key])) for one in _choices(hint)]
+            wanted = wanted if not choices else " or ".join(filter(None, [", ".join(choices), _beside(hints[key])]))
+            raise ModelRankError(f"{name}: {key}={value!r} is not one of its values: {wanted}")
+
+
+@functools.cache
+def _hints(fn: Callable[..., Score]) -> dict[str, Any]:
+    """Hyper-parameter -> its type; Any where the signature of a user's own scorer does not say."""
+    try:
+        known = get_type_hints(fn)
+    except NameError:  # a name that is there for type checkers only
+        known = {}
+    return {key: known.get(key, Any) for key in [*inspect.signature(fn).parameters][1:]}
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _beside(hint: Any) -> str:
+    """The names of the plain types of a union, beside its choices."""
+    return ", ".join(one.__name__ for one in get_args(hint) if isinstance(one, type))
 
 
 def minmax(values: Mapping[str, float]) -> dict[str, float]:

@@ -154,6 +154,8 @@ def _judge(
     """The score from the component scores z and their norms sigma; `data` gives the targets."""
     if groups < 1:
         raise ValueError(f"groups must be at least 1, got {groups}")
+    if rms_norm is not None and not rms_norm > 0:
+        raise ValueError(f"rms_norm must be above 0, or None for the features' own scale, got {rms_norm}")
     if not float(sigma.sum()) > 0:
         raise ScorerNotApplicable("disco: the features are the same for every sample")
     scale = 1.0 if rms_norm is None else rms_norm / float(sigma.square().sum() / len(z)) ** 0.5

@@ -94,8 +94,10 @@ def _kept(cfg: DictConfig, protocol: object, task: str) -> FineTuning | None:
     """The protocol, where a network of it is to be kept; ModelRankError where that cannot be."""
     if cfg.get("keep") is None:
         return None
-    if cfg.keep != "best" or not isinstance(protocol, FineTuning):
-        raise ModelRankError(f"keep={cfg.keep}: give keep=best, and a protocol that trains, not {cfg.protocol.name}")
+    if cfg.keep != "best":
+        raise ModelRankError(f"keep={cfg.keep}: give keep=best, or nothing")
+    if not isinstance(protocol, FineTuning):
+        raise ModelRankError(f"keep=best: protocol={cfg.protocol.name} trains no network; give one that does")
     if task not in TASKS:
         raise ModelRankError(f"keep=best: a network for {task} cannot be kept; these can: {', '.join(TASKS)}")
     return protocol

@@ -77,7 +77,7 @@ def _truth(cfg: DictConfig, asked: Asked) -> tuple[Truth | None, str]:
     try:
         return build.truth(cfg)(asked), ""
     except NotMeasured as reason:  # a practitioner's own images: the ranking is what they came for
-        log.warning("%s; ranking without comparison", reason)
+        log.info("%s; ranking without comparison", reason)
         return None, str(reason)
 
 

@@ -108,7 +108,8 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     beside: dict[str, Any] = {"spent": diary.spent, "budget": budget, "everything": everything, "ended": ended}
     if pick is not None and pick.lr is not None:
         tested, network = trainings.finish(pick.model, pick.lr, pick.rung)
-        beside |= {"test": tested["value"], "steps": pick.steps, "lr": pick.lr}
+        beside |= {"test": tested["value"], "test_images": len(data.splits["test"])}
+        beside |= {"steps": pick.steps, "lr": pick.lr}
         if data.task in TASKS:
             beside["recipe"] = _left(cfg, network, models[pick.model], data, protocol, beside | {"val": pick.value})
         else:
@@ -138,7 +139,6 @@ def _left(
     preprocessing = model.preprocessing.at(protocol.image_size)
     where = Path(cfg.paths.run) / "model"
     kept = save(where, network, model, data, preprocessing, facts)
-    log.info("fine-tuned, with all it needs: %s (modelrank.load)", where)
     built = ", architecture=WHAT_BUILDS_IT" * (kept["architecture"]["library"] == "other")
     recipe = f"import modelrank\nmodelrank.load({str(where)!r}{built}).predict('image.jpg')"
     plain = kept["recipe"]
@@ -332,7 +332,9 @@ def _tell(
     }
     written = page.write(Path(cfg.paths.run), found.sentence(), rows, drawn, content, made, beside.get("recipe", ""))
     tracker.page("report", written)
-    log.info("%s", found.sentence())
+    terminal.answer(found.sentence())
     if "test" in beside:
-        log.info("measured once on the test images: %.4f", beside["test"])
+        terminal.answer(f"measured once on the {beside['test_images']} test images: {beside['test']:.4f}")
+    if "recipe" in beside:
+        terminal.answer(f"fine-tuned, with all it needs: {Path(cfg.paths.run) / 'model'} (modelrank.load)")
     return rows

@@ -91,8 +91,8 @@ def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
     if chosen.empty:
         raise NotMeasured(
             f"no {asked.protocol} accuracies of these models on {asked.dataset}"
-            + (f" ({others})" if others else _known(table))
-            + "; measure them with stage=finetune"
+            + (f" ({others})" if others else _known(table.loc[table.protocol == asked.protocol]))
+            + "; stage=finetune measures them, truth=import takes yours"
         )
     elsewhere = table.loc[
         (table.protocol_id == asked.protocol_id)
@@ -326,6 +326,5 @@ def _others(named: pd.DataFrame, asked: Asked) -> str:
     return f"{len(named)} rows of {files} have these names but are of something else, so they are not used: {listed}"
 
 
-def _known(table: pd.DataFrame) -> str:
-    known = table[["protocol", "dataset"]].drop_duplicates().groupby("protocol").dataset.apply(", ".join)
-    return f" (known are {'; '.join(f'{name}: {datasets}' for name, datasets in known.items()) or 'none'})"
+def _known(own: pd.DataFrame) -> str:
+    return f" (of others there are: {', '.join(dict.fromkeys(own.dataset))})" if len(own) else ""
