@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,8 @@ def _job_rows(folder: Path, since: float) -> pd.DataFrame:
 
     for name in ROW_FILES:
         if (folder / name).exists() and (folder / name).stat().st_mtime >= since:
-            return pd.read_csv(folder / name)
+            with suppress(pd.errors.EmptyDataError):  # no scorer had a value: the next file holds the reasons
+                return pd.read_csv(folder / name)
     return pd.DataFrame()
 
 

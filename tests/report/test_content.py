@@ -8,7 +8,7 @@ from rich.console import Console
 
 from modelrank.ranking.agreement import null_level
 from modelrank.report.content import Report
-from modelrank.report.numbers import interval, number, significant
+from modelrank.report.numbers import brief, interval, number, significant
 from modelrank.report.page import page
 from modelrank.report.terminal import show
 from modelrank.types import Truth
@@ -171,3 +171,23 @@ def test_a_prediction_orders_the_models_and_is_said_first(make_report):
     show(report, shown)
     assert "Models by predicted accuracy" in (text := shown.export_text())
     assert "[0.50, 0.90]" in text
+
+
+def test_the_predicted_best_comes_first_also_without_a_score_of_the_main_scorer(make_report, check_page):
+    report = report_of({"b": 1.0, "c": 0.5}, {"a": 0.9, "b": 0.8, "c": 0.7})
+    none = {"model": "a", "scorer": "disco", "score": math.nan, "status": "not_applicable", "reason": "no logits"}
+    scores = pd.concat([report.scores, pd.DataFrame([{"hub": "h", "dataset": "d"} | none])], ignore_index=True)
+    prediction = pd.DataFrame(
+        {"model": list("abc"), "expected": [0.9, 0.8, 0.7], "low": 0.5, "high": 1.0, "chance_best": [0.8, 0.1, 0.1]}
+    )
+    context = {"certainty": 0.93, "metric": "r2"}
+    report = replace(report, scores=scores.assign(seconds=1.0), prediction=prediction, context=context)
+    assert [row.model for row in report.models()] == ["a", "b", "c"]
+    assert report.answer().startswith("Fine-tune a first. Expected R² 0.90 ")
+    assert "It was the best when measured" in report.answer()
+    check_page(page(report, {}))
+    show(report, Console(file=io.StringIO(), width=120))
+
+
+def test_numbers_in_narrow_places():
+    assert [brief(value) for value in (0.25, -0.25, 10.25, -20.5, 0.0)] == [".25", "-.25", "10.25", "-20.50", ".00"]

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from modelrank.report import sweeps
+from modelrank.report.tables import pivots
 from modelrank.types import ModelRankError
 
 ROWS = pd.DataFrame(
@@ -69,3 +70,50 @@ def test_scorers_are_compared_on_the_models_that_all_have():
     earlier = rows.drop(columns=["tau_w_common", "models_common"])
     assert sweeps.comparisons(earlier, "tau_w").empty
     assert len(sweeps.comparisons(earlier.assign(n_models=9), "tau_w")) == 1
+
+
+def test_a_scorer_that_one_hub_lacks_is_not_compared_over_other_cells():
+    """b is behind a wherever both have a value; that a alone has one in a hard hub makes it no worse."""
+    rows = pd.DataFrame(
+        [
+            {"hub": hub, "protocol": "full", "dataset": dataset, "scorer": scorer, "seed": 0, "tau_w": value}
+            for dataset in "xyz"
+            for hub, scorer, value in (("easy", "a", 0.8), ("easy", "b", 0.7), ("hard", "a", 0.1))
+        ]
+    )
+    assert sweeps.standing(rows, "tau_w") is None
+    both = pd.concat([rows, rows[rows.hub == "hard"].assign(scorer="b", tau_w=0.05)])
+    found = sweeps.comparisons(both, "tau_w").iloc[0]
+    assert (found.scorer, found.wins, found.losses) == ("b", 0, 6)
+    assert sweeps.standing(both, "tau_w").datasets == 6
+
+
+def test_a_mean_over_seeds_is_of_those_that_all_scorers_have():
+    cell = {"hub": "h", "protocol": "full"}
+    rows = pd.DataFrame(
+        [
+            cell | {"dataset": d, "scorer": scorer, "seed": seed, "tau_w": value}
+            for d in "xyz"
+            for scorer, seed, value in (("a", 0, 0.5), ("b", 0, 0.4), ("a", 1, 0.1))
+        ]
+    )
+    assert sweeps.comparisons(rows, "tau_w").iloc[0].difference == pytest.approx(-0.1)
+
+
+def test_the_thick_line_ends_where_a_data_set_does():
+    rows = sweeps.label_by(ROWS[~((ROWS.dataset == "c") & ROWS.overrides.str.endswith("8"))], "scorers.disco.groups")
+    lines = {line.get_label(): line.get_ydata() for line in sweeps.ablation(rows, "groups", "tau_w").axes[0].lines}
+    assert lines["disco, mean of its lines"].tolist() == pytest.approx([0.2, float("nan")], nan_ok=True)
+
+
+def test_rows_without_overrides_cannot_be_labelled():
+    with pytest.raises(ModelRankError, match=r"stage\.by=scorers\.disco\.groups needs .* lack overrides"):
+        sweeps.label_by(ROWS.drop(columns="overrides"), "scorers.disco.groups")
+
+
+def test_settings_that_vary_are_not_averaged():
+    rows = ROWS.assign(hub="h", protocol="full", seed=0)
+    with pytest.raises(ModelRankError, match=r"2 rows of disco on a differ by .*stage\.by=scorers\.disco\.groups"):
+        pivots(rows)
+    (table,) = pivots(sweeps.label_by(rows, "scorers.disco.groups")).values()
+    assert table.loc["disco groups=8", "a"] == 0.5

@@ -6,7 +6,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticD
 from tests.scorers.golden import BOXES, CASES, DIGITS, EXPECTED, features
 
 from modelrank.scorers.contract import classes_and_boxes
-from modelrank.scorers.disco import disco, true_posterior
+from modelrank.scorers.disco import disco, on_subsets, true_posterior
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
 
 ENTRIES = [
@@ -217,3 +217,14 @@ def test_wrong_hyperparameters():
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             disco(clusters(), **wrong)
+
+
+def test_a_subset_with_one_class_has_no_value_and_labels_that_it_lacks_do_not_count():
+    generator = torch.Generator().manual_seed(0)
+    features, rare = torch.randn(60, 8, generator=generator), torch.zeros(60, dtype=torch.long)
+    rare[:3] = 1
+    with pytest.raises(ValueError, match="one class only"):
+        on_subsets(FeatureSet(features, rare), [torch.arange(10, 40)])
+    labels = torch.stack([rare, torch.arange(60) % 2], 1)
+    (score,) = on_subsets(FeatureSet(features, labels, "multilabel"), [torch.arange(10, 40)])
+    assert 0 < score.value < 1

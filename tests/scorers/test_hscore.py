@@ -36,3 +36,10 @@ def test_factorised_and_decomposed_agree():
     assert hscore(FeatureSet(torch.tensor(x), torch.tensor(labels))).value == pytest.approx(wanted, rel=1e-9)
     doubled = np.c_[x, x[:, :3]]  # singular: the eigenvectors are needed, and say the same
     assert hscore(FeatureSet(torch.tensor(doubled), torch.tensor(labels))).value == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [200, 201, 202])
+def test_a_few_samples_more_than_dimensions_say_nothing_either(n):
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(ScorerNotApplicable, match="whatever the features are"):
+        hscore(FeatureSet(torch.randn(n, 200, generator=generator), torch.arange(n) % 4))

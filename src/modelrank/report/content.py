@@ -98,7 +98,8 @@ class Report:
              (rows scored), `unit` (what a row is, `images` unless said), `scenes` (for a figure, see `Scene`),
              `source` (the copy of the data set that was taken), `notes` (what of it was left out or looks wrong),
              `licences` (name -> licence), `versions` (text), `config` (YAML text), `command`, `commit`, `seconds`,
-             `first_is_best` (on which share of subsets of the images it is), `level` (of the intervals of scores),
+             `metric` (of the data set), `first_is_best` (on which share of subsets of the images it is), `level` (of
+             the intervals of scores),
              `samples` (heading -> (id, image) of some images), `classes` (how many the data set has).
     scorer:  the one whose scores are shown; by default the first in `scores`.
     prediction: columns model, expected, low, high, chance_best, best first; where given it orders the models.
@@ -129,13 +130,25 @@ class Report:
         return METRICS.get(self.truth.metric, self.truth.metric) if self.truth else ""
 
     @property
+    def expected_metric(self) -> str:
+        """What a prediction is in units of."""
+        name = str(self.context.get("metric", "accuracy"))
+        return METRICS.get(name, name)
+
+    @property
     def leading(self) -> str:
         """What orders the models: `prediction`, as it is called in ranking.csv, or the scorer."""
         return self.scorer if self.prediction is None else PREDICTION
 
     def models(self) -> list[ModelRow]:
-        """The scored models, best first; equals in alphabetical order."""
-        return self._ordered([row for row in self._rows_of(self.scorer) if row["status"] == "ok"], self._predicted())
+        """Those that the prediction or, without one, the scorer has a value for, best first; equals by name."""
+        scored = {row["model"]: row for row in self._rows_of(self.scorer) if row["status"] == "ok"}
+        predicted = self._predicted()
+        unscored = {"score": math.nan}
+        rows = (
+            [scored.get(model, unscored | {"model": model}) for model in predicted] if predicted else [*scored.values()]
+        )
+        return self._ordered(rows, predicted)
 
     def models_by(self, scorer: str) -> list[ModelRow]:
         """As `models`, ordered by one scorer alone; by the PREDICTION, which is then the score and its interval."""
@@ -264,9 +277,10 @@ class Report:
         """What to expect of the first, how sure that is, and what it rests on."""
         ties, certainty = self.context.get("ties", ()), self.context.get("certainty", math.nan)
         points = 100 * self.context.get("point", 0.01)
+        reach = interval(first.expected_low, first.expected_high)
         return (
-            f"Expected accuracy {first.expected:.2f} {interval(first.expected_low, first.expected_high)}; chance that "
-            f"no other is better by {points:g} point{'s' * (points != 1)} {certainty:.2f}"
+            f"Expected {self.expected_metric} {first.expected:.2f} {reach}; "
+            f"chance that no other is better by {points:g} point{'s' * (points != 1)} {certainty:.2f}"
             + (f"; may be as good: {', '.join(ties)}" if ties else "")
             + f". By {self.context.get('rests', 'what is known')}, nothing trained here; stage=recommend makes sure."
         )

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from modelrank.report.content import Report, Scene
 from modelrank.report.drawing import AXIS, BLUE, GREEN, GREY, INK, ORANGE, PAPER, STYLE
-from modelrank.report.numbers import interval, significant
+from modelrank.report.numbers import brief, interval, significant
 
 
 def draw(report: Report) -> dict[str, Figure]:
@@ -133,7 +133,7 @@ def spectrum(report: Report) -> Figure | None:
     bars.set_title("ratio x task score, stacked (dark: leading group)", loc="left")
     of_boxes = any("reg" in parts for parts in report.parts.values())
     bars.set_xlabel("S_cls, the part of the classes" if of_boxes else f"{report.scorer} score")
-    for axes, table, title in ((left, ratios, "ratio of the group"), (right, tasks, "task score of the group")):
+    for axes, table, title in ((left, ratios, "weight of the group"), (right, tasks, "task score of the group")):
         _heat(axes, table, title)
     return figure
 
@@ -145,8 +145,7 @@ def _heat(axes: Axes, table: np.ndarray, title: str) -> None:
         for (i, j), value in np.ndenumerate(table):
             if math.isfinite(value):
                 dark = value < low + 0.55 * (high - low)
-                text = f"{value:.2f}".replace("0.", ".", 1)
-                axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+                axes.text(j, i, brief(value), ha="center", va="center", fontsize=7, color="white" if dark else "black")
     step = max(1, table.shape[1] // 8)
     axes.set_xticks(range(0, table.shape[1], step), [str(j + 1) for j in range(0, table.shape[1], step)])
     axes.tick_params(length=0, labelleft=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -13,6 +14,11 @@ def number(value: float, digits: int = 2) -> str:
 def significant(value: float) -> str:
     """A score: scorers differ in scale by orders of magnitude, so four significant digits."""
     return "-" if math.isnan(value) else f"{value:#.4g}".rstrip(".")
+
+
+def brief(value: float) -> str:
+    """Two digits, without the 0 before the point where that is all there is."""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.2f}")
 
 
 def interval(low: float, high: float, digits: int = 2) -> str:

@@ -16,8 +16,8 @@ from modelrank.report.html import bar, document, element, figure, named, origin,
 from modelrank.report.numbers import interval, number, significant
 
 CAPTIONS = {
-    "spectrum": "What each score is made of: the share of the singular values that a group of spectral components "
-    "holds (ratio), times how well that group alone separates the classes (task score).",
+    "spectrum": "What each score is made of: the weight of a group of spectral components (by default its share of the "
+    "singular values), times how well that group alone fits the targets (task score).",
     "scenes": "Test images with the objects that are marked in them (white) and what models found after fine-tuning "
     "(colour: right class and an overlap of 0.5 or more; grey: neither), those with a score of at least a third of the "
     "highest in the image.",
@@ -54,7 +54,7 @@ def page(report: Report, drawn: Mapping[str, Figure]) -> str:
         *(element("p", sentence, "said") for sentence in more),
         element("p", report.doubt()) if report.doubt() else "",
         element("p", report.images() + (f"; {report.truth_line()}" if report.truth else ""), "soft"),
-        element("h2", "Models by predicted accuracy" if predicted else f"Models by {report.scorer}"),
+        element("h2", f"Models by predicted {report.expected_metric}" if predicted else f"Models by {report.scorer}"),
         _models(report, numbers),
         *unscored,
         _figure("spectrum", drawn, f"Spectral parts of the {report.scorer} score of each model"),
@@ -85,10 +85,12 @@ def _models(report: Report, numbers: Mapping[str, int]) -> str:
     heads += [*([report.score_interval()] if with_interval else []), *terms]
     heads += [f"measured {report.metric}", "its place"] if report.truth else []
     # bars start at the least score: the scale of most scorers has no meaningful zero
-    low, high = min((row.score for row in rows), default=0.0), max((row.score for row in rows), default=0.0)
+    scores = [row.score for row in rows if not math.isnan(row.score)]
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
     body = []
     for row in rows:
         share = 100 * (row.score - low) / (high - low) if high > low else 100
+        share = 0 if math.isnan(row.score) else share
         cells = [td(str(row.rank)), named(row.model)]
         if predicted:
             cells += [

@@ -33,7 +33,8 @@ COLUMNS = {  # of a data set by itself: column of the rows -> heading
 }
 CAPTIONS = {
     "ranks": "Average rank of each scorer; those closer than the critical difference (Nemenyi, 5 %) do not differ.",
-    "ablation": "One thin line a data set, the mean thick, in the order in which the values were run.",
+    "ablation": "One thin line a data set, the mean of a scorer's lines thick where it has all of them, in the order "
+    "in which the values were run.",
 }
 
 
@@ -82,6 +83,8 @@ def _answer(tables: Mapping[tuple[str, str], pd.DataFrame], standing: Standing |
     """Which scorer is best, and which are not to be told from it."""
     if standing is None:
         (hub, _), values = next(iter(tables.items()))
+        if not values.shape[1]:
+            return f"No scorer has {metric} on any data set of {hub}."
         best = values.iloc[:, -1].dropna().sort_values(ascending=metric in LOWER_IS_BETTER)
         if best.empty:
             return f"No scorer has {metric} on every data set of {hub}."
@@ -102,13 +105,14 @@ def _failed(rows: pd.DataFrame) -> str:
     """Jobs of the sweep without rows."""
     if "job_status" not in rows:
         return ""
-    failed = rows.loc[rows["job_status"] != "ok"].drop_duplicates("job")
+    failed = rows.loc[rows["job_status"] != "ok"].drop_duplicates("overrides")
     reasons = "; ".join(f"{one['overrides']}: {one['job_error']}" for one in failed.to_dict("records"))
     return f"{len(failed)} jobs of the sweep failed: {reasons}" if len(failed) else ""
 
 
 def _heat_map(values: pd.DataFrame, limits: pd.DataFrame | None, metric: str, name: str) -> str:
-    low, high = float(values.min(axis=None)), float(values.max(axis=None))
+    known = values.to_numpy(dtype=float)[values.notna().to_numpy()]
+    low, high = min(known, default=0.0), max(known, default=0.0)
 
     def cell(value: float) -> str:
         if math.isnan(value):

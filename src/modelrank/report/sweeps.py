@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
@@ -13,37 +14,46 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from modelrank.ranking.compare import average_ranks, compare, critical_difference
-from modelrank.report.drawing import BLUE, GREY, STYLE
+from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE
 from modelrank.report.tables import LOWER_IS_BETTER
 from modelrank.types import ModelRankError
 
+COLOURS = (BLUE, ORANGE, "black")
+
 
 def label_by(rows: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The rows with `value`, what the override `key` was set to, and the scorer's name extended by it.
+    """The rows with `value`, what the override `key` was set to, `base`, their scorer, and its name extended by it.
 
     Raises ModelRankError where no row was made with that override.
     """
+    if missing := [column for column in ("overrides", "scorer") if column not in rows]:
+        raise ModelRankError(f"stage.by={key} needs the results.csv of a sweep; these rows lack {', '.join(missing)}")
     value = rows["overrides"].astype(str).str.extract(rf"(?:^|\s)\+?{re.escape(key)}=(\S+)")[0]
     if value.isna().all():
         known = sorted(set(re.findall(r"(?:^|\s)\+?([\w.@/]+)=", " ".join(rows["overrides"].astype(str)))))
         raise ModelRankError(f"stage.by={key}: no job of this sweep set it; they set {', '.join(known)}")
     short = key.rsplit(".", 1)[-1]
-    return rows.assign(value=value, scorer=rows["scorer"] + f" {short}=" + value).dropna(subset="value")
+    return rows.assign(value=value, base=rows["scorer"], scorer=rows["scorer"] + f" {short}=" + value).dropna(
+        subset="value"
+    )
 
 
 def ablation(rows: pd.DataFrame, key: str, metric: str) -> Figure:
-    """One thin line a data set, the mean thick, over the values of `key` in the order in which they were run."""
-    table = rows.pivot_table(metric, "value", "dataset", sort=False)
+    """One thin line a data set (of each scorer, hub and protocol), the mean of a scorer's thick where it has all of
+    them, over the values of `key` in the order in which they were run."""
+    parts = [name for name in ("base", "hub", "protocol") if name in rows and len(set(rows[name])) > 1]
+    lines = rows[[*parts, "dataset"]].astype(str).agg(" ".join, axis=1)
+    table = rows.assign(line=lines).pivot_table(metric, "value", "line", sort=False)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(table))
-        for dataset in table.columns:
-            axes.plot(places, table[dataset], "o-", color=GREY, lw=1, ms=3.5, alpha=0.7)
-            axes.annotate(
-                str(dataset), (places[-1] + 0.08, table[dataset].iloc[-1]), fontsize=8, color=GREY, va="center"
-            )
-        axes.plot(places, table.mean(axis=1), "o-", color=BLUE, lw=2.6, ms=6, label="mean over data sets")
+        for line in table.columns:
+            axes.plot(places, table[line], "o-", color=GREY, lw=1, ms=3.5, alpha=0.7)
+            axes.annotate(str(line), (places[-1] + 0.08, table[line].iloc[-1]), fontsize=8, color=GREY, va="center")
+        for colour, (base, own) in zip(cycle(COLOURS), rows.assign(line=lines).groupby("base", sort=False)):
+            mean = own.pivot_table(metric, "value", "line", sort=False).reindex(table.index).mean(axis=1, skipna=False)
+            axes.plot(places, mean, "o-", color=colour, lw=2.6, ms=6, label=f"{base}, mean of its lines")
         axes.set_xticks(places, [str(value) for value in table.index])
         axes.set_xlim(-0.3, len(table) - 1 + max(0.6, 0.16 * len(table)))
         axes.set_xlabel(key)
@@ -100,19 +110,24 @@ def rank_diagram(found: Standing, metric: str) -> Figure:
 
 
 def _by_scorer(rows: pd.DataFrame, metric: str) -> Mapping[str, Mapping[str, float]]:
-    """scorer -> data set -> value over the models that all scorers have; only scorers that have one on every data set.
+    """scorer -> data set (of each hub and protocol) -> value over the models that all scorers have, a mean over the
+    seeds that all of them have; only scorers that have one on every data set.
     Higher is better: of a metric where lower is, the value is negated.
 
     Rows of earlier versions hold no values over common models: there, data sets count on which all have as many models.
     """
     rows = rows.dropna(subset=["scorer", "dataset"])
+    parts = [name for name in ("hub", "protocol", "dataset") if name in rows]
+    rows = rows.assign(unit=rows[parts].astype(str).agg(" ".join, axis=1))
     basis = "n_models"
     if f"{metric}_common" in rows:
         rows, metric, basis = rows.dropna(subset="models_common"), f"{metric}_common", "models_common"
+    cell = ["unit", *(["seed"] if "seed" in rows else [])]
     if basis in rows:
-        cell = [column for column in ("hub", "protocol", "dataset", "seed") if column in rows]
         rows = rows.loc[rows.groupby(cell, dropna=False)[basis].transform("nunique") == 1]
-    table = rows.pivot_table(metric, "scorer", "dataset", sort=False)
+    scorers = rows.groupby(cell, dropna=False)["scorer"].transform("nunique")
+    rows = rows.loc[scorers == scorers.groupby(rows["unit"]).transform("max")]  # means over the same seeds
+    table = rows.pivot_table(metric, "scorer", "unit", sort=False)
     return {str(scorer): (_sign(metric) * found).to_dict() for scorer, found in table.dropna().iterrows()}
 
 

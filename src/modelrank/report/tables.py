@@ -75,6 +75,7 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
             + (" (scores without a truth have no agreement)" if "score" in rows else "")
         )
     rows = rows.dropna(subset=keys)
+    _refuse_several(rows, [*keys, "seed"])
     if not len(rows):
         raise ModelRankError("no row has a scorer and a data set: did every job of the sweep fail? See its job_error")
     tables = {}
@@ -87,6 +88,23 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
             table[AVERAGE] = table.mean(axis=1, skipna=False)
         tables[str(hub), str(protocol)] = table
     return tables
+
+
+def _refuse_several(rows: pd.DataFrame, cell: list[str]) -> None:
+    """A sweep over some setting has several rows of one cell: a mean over them would be of nothing."""
+    if not {*cell, "overrides"} <= set(rows):
+        return
+    twice = rows.loc[rows.duplicated(cell, keep=False)]
+    if not len(twice):
+        return
+    first = twice.loc[(twice[cell] == twice[cell].iloc[0]).all(axis=1), "overrides"]
+    each = [set(str(given).split()) for given in first]
+    differ = sorted(set.union(*each) - set.intersection(*each))
+    key = differ[0].split("=")[0].lstrip("+") if differ else "KEY"
+    raise ModelRankError(
+        f"{len(first)} rows of {twice.scorer.iloc[0]} on {twice.dataset.iloc[0]} differ by "
+        f"{', '.join(differ) or 'nothing'}; say what the sweep varies: stage.by={key}"
+    )
 
 
 def levels(rows: pd.DataFrame, tables: Mapping[tuple[str, str], pd.DataFrame]) -> dict[tuple[str, str], pd.DataFrame]:

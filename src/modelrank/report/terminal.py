@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modelrank.report.content import Report, ScorerRow
-from modelrank.report.numbers import interval, number, significant
+from modelrank.report.numbers import brief, interval, number, significant
 
 WIDTH = 120  # of a console that is no terminal (a log file, CI): room for every column; fewer below, down to 80
 LEGEND = (
@@ -75,7 +75,9 @@ def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: 
     rows, spectra, terms = report.models(), report.spectra() if with_bars else {}, report.terms()
     with_interval = any(not math.isnan(row.low) for row in rows)
     predicted = report.prediction is not None
-    table = _table("Models by predicted accuracy" if predicted else f"Models by {report.scorer}", width)
+    table = _table(
+        f"Models by predicted {report.expected_metric}" if predicted else f"Models by {report.scorer}", width
+    )
     table.add_column("#", justify="right")
     table.add_column("model", no_wrap=True)
     if predicted:
@@ -106,7 +108,7 @@ def _models_table(report: Report, width: int, *, with_bars: bool, with_numbers: 
             ratio, task = spectra.get(row.model, NO_SPECTRUM)
             cells += [sparkline(ratio), sparkline(task)]
             if with_numbers:
-                cells.append(" ".join(f"{value:.2f}".replace("0.", ".", 1) for value in ratio * task))
+                cells.append(" ".join(map(brief, ratio * task)))
         if report.truth:
             cells += [number(row.accuracy, 3), number(row.accuracy_rank, 0)]
         table.add_row(*cells, style="bold" if row.rank == 1 else "")

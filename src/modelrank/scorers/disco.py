@@ -41,7 +41,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from modelrank.scorers.contract import ANY, classes_and_boxes, scorer, subset
+from modelrank.scorers.contract import ANY, classes_and_boxes, prepare, scorer, subset
 from modelrank.scorers.linalg import CHUNK_ELEMENTS, centroid_posterior, chunks, class_sums, own_posterior
 from modelrank.scorers.pca import pca
 from modelrank.types import FeatureSet, Score, ScorerNotApplicable
@@ -71,6 +71,7 @@ def on_subsets(
         part = subset(data, rows, features=z[rows])
         if sampling is not None:
             part = _sampled(part, part.features, sampling, seed)
+        part = prepare(part, disco.facts, "disco")  # a subset may lack a class that the whole has
         own = part.features - part.features.mean(0)
         sigma = own.double().square().sum(0).sqrt()
         scores.append(_judge(part, own, sigma, **settings))

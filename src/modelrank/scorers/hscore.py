@@ -42,7 +42,7 @@ def hscore(data: FeatureSet, *, rcond: float = 1e-15) -> Score:
     centred = moments.class_means - moments.mean
     total, least = scatter(data), max(rcond, d * torch.finfo(torch.float64).eps)
     factor, failed = torch.linalg.cholesky_ex(total)
-    if not failed:
+    if not failed and d < NEARLY * (n - 1):
         inverse = torch.cholesky_inverse(factor)
         # the least eigenvalue is at least 1 / |S^-1|, the largest at most |S|: all are kept, by a margin of 100
         if float(total.norm() * inverse.norm()) * least < 1e-2:

@@ -159,6 +159,7 @@ def _context(cfg: DictConfig, hub: ScoredHub, models: Collection[PretrainedModel
     return {
         "scored": list(images.scored),
         "n": len(images.scored_targets()),
+        "metric": images.metric,
         "unit": "samples" if not images.scored else "boxes" if images.task == "detection" else "images",
         "source": f"{images.source}; {images.split_rule}",
         "notes": images.notes,

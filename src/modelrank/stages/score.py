@@ -124,7 +124,11 @@ def score_hub(
         for name, ranking in rankings.items()
         if any(score.value != ranking.scores[model].value for model, score in _scores(outcomes[name]).items())
     )
-    return ScoredHub(table, rankings, {name: s.first_is_best for name, s in stable.items()}, relative)
+    # Where some model has no draws, the chance is that of the first of the others.
+    first_is_best = {
+        name: s.first_is_best for name, s in stable.items() if draws[name].keys() == rankings[name].scores.keys()
+    }
+    return ScoredHub(table, rankings, first_is_best, relative)
 
 
 def shortlist(
