@@ -47,7 +47,7 @@ ROOMS = {
     "targets": {"types"},
     "api": {"types", "root", "targets", "features", "scorers", "ranking", "build"},
     "selector": {"types", "api"},
-    "build": {"types", "root", "ranks", "sweep", "hub", "data", "tracking", "recommend"},
+    "build": {"types", "root", "ranks", "sweep", "hub", "data", "scorers", "tracking", "recommend"},
     "__main__": {"types", "root", "build", "ranks", "stopping", "sweep"},
     "stages": {
         "types",

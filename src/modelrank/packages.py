@@ -103,9 +103,10 @@ def fetch(package: PackageFile, cache: Path) -> Path:
     if (path := cached(package, cache)) is not None:
         return path
     folder = _folder(cache)
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / package.file
-    with FileLock(folder / f".{package.file}.lock"):
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder), FileLock(folder / f".{package.file}.lock"):
         if (path := cached(package, cache)) is not None:
             return path
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
@@ -337,3 +338,19 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(type(root), "iterdir", closed)
     with pytest.raises(ModelRankError, match=r"images cannot be read: Permission denied"):
         folder(root).load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"task": "clasification"}, "dataset.task=clasification: give one of classification"),
+        ({"metric": "acc"}, "dataset.metric=acc: give one of accuracy"),
+        ({"task": "regression", "metric": "r2"}, "dataset.task=regression, but .* is for classification"),
+        ({"task": "multilabel", "metric": "map11"}, "dataset.task=multilabel, but .* is for classification"),
+        ({"task": "detection", "metric": "map50"}, "dataset.task=detection, but .* is for classification"),
+    ],
+)
+def test_a_task_or_metric_that_is_none_or_does_not_fit_the_images_is_refused(tmp_path, changes, says):
+    image_folder(tmp_path / "images", {"a": 5, "b": 5})
+    with pytest.raises((ModelRankError, InstantiationException), match=says):
+        folder(tmp_path / "images", **changes).load(tmp_path / "cache")

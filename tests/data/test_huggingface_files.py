@@ -56,6 +56,41 @@ def test_the_same_picture_in_two_splits_is_said(splits, tmp_path):
     assert "(train/3 = test/5)" in data.notes[1]
 
 
+def test_two_names_of_one_split_are_refused(splits, tmp_path):
+    splits["dev"] = splits["validation"]
+    splits.save_to_disk(tmp_path / "disk")
+    with pytest.raises(ModelRankError, match="several splits that mean val, dev among them"):
+        dataset(str(tmp_path / "disk"), **SPEC).load(tmp_path)
+
+
+def test_missing_text_is_no_class_and_a_missing_image_is_named(splits, tmp_path):
+    import datasets
+
+    rows = splits["train"].remove_columns("label").add_column("animal", ["cat", "dog", None, "cat"] * 5)
+    rows.save_to_disk(tmp_path / "gaps")
+    data = dataset(str(tmp_path / "gaps"), label="animal", **SPEC).load(tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert data.notes == ("5 train images without a label are left out",)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    gap = datasets.Dataset.from_dict({"image": [*pictures(3, 0), None], "label": [0, 1, 0, 1]}, features=features)
+    gap.save_to_disk(tmp_path / "gap")
+    with pytest.raises(ModelRankError, match="train, image 3 is missing"):
+        dataset(str(tmp_path / "gap"), **SPEC).load(tmp_path)
+
+
+def test_only_the_known_formats_are_decoded(tmp_path):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    images = [{"bytes": eps + b"%%" * number, "path": None} for number in range(10)]
+    rows = datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 5}, features=features)
+    rows.save_to_disk(tmp_path / "eps")
+    data = dataset(str(tmp_path / "eps"), **SPEC).load(tmp_path)
+    with pytest.raises(ModelRankError, match=r"cannot read the image .*train, image \d+: no image format"):
+        data.splits["train"][0]
+
+
 def test_one_split_is_cut_and_text_is_a_class(splits, tmp_path):
     rows = splits["train"]
     words = ["cat" if label == 0 else "dog" for label in rows["label"]]

@@ -96,6 +96,9 @@ def test_what_does_not_fit_is_said_and_the_others_are_ranked(run, saved, tmp_pat
     np.save(folder / "short.npy", np.zeros((7, 3)))
     np.savez(folder / "lacking.npz", features=np.zeros((2, 3)), ids=["t0", "x"])
     np.savez(folder / "other.npz", vectors=np.zeros((360, 3)))
+    np.savez(folder / "uneven.npz", features=np.zeros((360, 3)), logits=np.zeros((365, 2)))
+    (folder / "cut.npz").write_bytes((folder / "other.npz").read_bytes()[:50])
+    (folder / "empty.npy").write_bytes(b"")
     with pytest.raises(SystemExit, match="scores failed"):
         run(f"hub.folder={folder}", "scorer=disco")
     rows = pd.read_csv(next(tmp_path.glob("run*")) / "scores.csv").set_index("model")
@@ -103,6 +106,9 @@ def test_what_does_not_fit_is_said_and_the_others_are_ranked(run, saved, tmp_pat
     assert "360 targets" in rows.reason["short"]
     assert "lacks 359 of the 360 samples" in rows.reason["lacking"]
     assert "no array named features" in rows.reason["other"]
+    assert "uneven.npz has 360 rows of features, but 365 of logits" in rows.reason["uneven"]
+    assert "cannot read the features" in rows.reason["cut"]
+    assert "cannot read the features" in rows.reason["empty"]
     assert (rows.status == "ok").sum() == 3
 
 
@@ -143,6 +149,14 @@ def test_targets_are_read_from_every_kind_of_file(tmp_path):
     assert not found["npy"].ids
     with pytest.raises(ModelRankError, match=r"targets\.csv and targets\.parquet and targets\.npy; name one"):
         read(None)
+    (tmp_path / "words.csv").write_text("id,target\n007,None\n008,NA\n010,crack\n")
+    assert (read("words.csv").ids, read("words.csv").targets.tolist()) == (["007", "008", "010"], [1, 0, 2])
+    (tmp_path / "numbers.csv").write_text("id,target\n1,0.5\n2,\n")
+    with pytest.raises(ModelRankError, match="1 of 2 are missing"):
+        read("numbers.csv")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    with pytest.raises(ModelRankError, match=r"cannot read the targets .*empty\.npy"):
+        read("empty.npy")
     (tmp_path / "broken.parquet").write_bytes(b"no parquet")
     with pytest.raises(ModelRankError, match=r"cannot read the targets .*broken\.parquet"):
         read("broken.parquet")

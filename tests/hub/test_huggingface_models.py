@@ -85,10 +85,13 @@ def test_without_a_network_a_name_is_answered_with_what_to_give(monkeypatch):
 
 def test_preprocessing():
     enlarged = {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    assert (_preprocessing("x", enlarged).size, _preprocessing("x", enlarged).resize) == (224, 256)
+    assert (_preprocessing("x", enlarged, "convnext").size, _preprocessing("x", enlarged, "convnext").resize) == (
+        224,
+        256,
+    )
     cropped = {"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": {"height": 224, "width": 224}}
     cropped |= {"resample": 3, "do_normalize": False}
-    found = _preprocessing("x", cropped)
+    found = _preprocessing("x", cropped, "resnet")
     assert (found.size, found.resize, found.interpolation, found.mean, found.std) == (
         224,
         256,
@@ -97,4 +100,12 @@ def test_preprocessing():
         (1.0, 1.0, 1.0),
     )
     with pytest.raises(ModelRankError, match=r"scales pixels by 0\.007843"):
-        _preprocessing("x", cropped | {"rescale_factor": 1 / 127.5})
+        _preprocessing("x", cropped | {"rescale_factor": 1 / 127.5}, "resnet")
+    assert _preprocessing("x", cropped, "levit").resize == 256
+    normal = cropped | {"do_normalize": True, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+    twice = _preprocessing("x", normal | {"include_top": True}, "efficientnet")
+    assert twice.std == pytest.approx([0.04, 0.09, 0.16])
+    with pytest.raises(ModelRankError, match="takes blue before red"):
+        _preprocessing("x", cropped, "mobilevit")
+    with pytest.raises(ModelRankError, match="does not say how it normalises"):
+        _preprocessing("x", {key: value for key, value in normal.items() if key != "image_mean"}, "resnet")

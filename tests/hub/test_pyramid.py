@@ -56,3 +56,16 @@ def test_a_network_without_maps_or_without_the_strides_is_refused():
         pyramid.chosen([8], "x")
     with pytest.raises(ModelRankError, match="VisionTransformer cannot be run on 320 x 320 pixels"):
         Pyramid(create_model("vit_tiny_patch16_224"))
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "deit3_small_patch16_224"])
+def test_patches_and_attention_are_no_maps(name):
+    taken = {"strict_img_size": False} if name.startswith("swin") else {"dynamic_img_size": True}
+    with pytest.raises(ModelRankError, match="has no maps to pool boxes from"):
+        Pyramid(create_model(name, **taken))
+
+
+def test_attention_among_convolutions_is_passed_over():
+    pyramid = Pyramid(create_model("mobilevit_xxs"))
+    assert {8, 16, 32} <= set(pyramid.channels)
+    assert not [name for name in pyramid.taps.values() if "norm" in name.split(".")[-1] and "attn" in name]

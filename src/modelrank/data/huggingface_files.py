@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from modelrank.data.copies import Contents, Places
 from modelrank.data.folder import NAMES
 from modelrank.data.images import ImageSplit
-from modelrank.data.pixels import RULES
+from modelrank.data.pixels import RULES, as_rgb, opened
 from modelrank.data.spec import DatasetSpec
 from modelrank.keys import digest
 from modelrank.packages import impatient
@@ -61,7 +62,11 @@ class HuggingFaceCopy:
 
     def read(self, places: Places) -> Contents:
         found = self._splits()
-        named = {NAMES.get(name.casefold(), ""): split for name, split in found.items()}
+        named: dict[str, Any] = {}
+        for name, split in found.items():
+            if (means := NAMES.get(name.casefold(), "")) and means in named:
+                raise ModelRankError(f"{self.path} has several splits that mean {means}, {name} among them; keep one")
+            named[means] = split
         if "train" not in named:
             raise ModelRankError(f"{self.path} has no split train, but {', '.join(found)}")
         image, label = self._columns(named["train"])
@@ -126,16 +131,21 @@ class HuggingFaceCopy:
 
 def _classes(rows: Any, label: str) -> tuple[str, ...]:
     names = getattr(rows.features[label], "names", None)
-    return tuple(names) if names else tuple(map(str, sorted(set(rows[label]))))
+    if names:
+        return tuple(names)
+    values = [value for value in rows[label] if value is not None]
+    if values and isinstance(values[0], list | dict):
+        raise ModelRankError(f"dataset.label={label}: the column holds lists, and one class an image is wanted")
+    return tuple(map(str, sorted(set(values))))
 
 
 def _labels(path: str, rows: Any, label: str, classes: tuple[str, ...]) -> np.ndarray:
     """N positions in `classes`, -1 where there is no label."""
     if hasattr(rows.features[label], "names"):
         return np.array([-1 if value is None else value for value in rows[label]], np.int64)
-    place = {name: position for position, name in enumerate(classes)}
-    values = [str(value) for value in rows[label]]
-    if unknown := sorted(set(values) - place.keys()):
+    place: dict[str | None, int] = {name: position for position, name in enumerate(classes)} | {None: -1}
+    values = [None if value is None else str(value) for value in rows[label]]
+    if unknown := sorted(map(str, set(values) - place.keys())):
         raise ModelRankError(f"{path}: the classes {unknown[:5]} are not among those of train, {list(classes)[:20]}")
     return np.array([place[value] for value in values], np.int64)
 
@@ -144,21 +154,29 @@ class _Images:
     """The images of a split, decoded when they are asked for."""
 
     def __init__(self, rows: Any, image: str, where: str) -> None:
-        self.rows, self.image, self.where = rows.select_columns([image]), image, where
+        import datasets
+
+        rows = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+        self.rows, self.image, self.where = rows, image, where
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Any:
-        try:
-            return self.rows[index][self.image]
-        except (OSError, ValueError) as error:
-            raise ModelRankError(f"{self.where}, image {index}: {error}") from error
+        content, path = self._stored(self.rows[index], index)
+        if content is None:
+            return as_rgb(path)
+        with opened(io.BytesIO(content), f"{self.where}, image {index}") as file:
+            return as_rgb(file)
 
     def digests(self) -> Any:
         """SHA-256 of the file behind each image, wherever it lies."""
-        import datasets
+        for index, row in enumerate(self.rows):
+            content, path = self._stored(row, index)
+            yield hashlib.sha256(content).digest() if content is not None else bytes.fromhex(digest(Path(path)))
 
-        for row in self.rows.cast_column(self.image, datasets.Image(decode=False)):
-            inside, path = row[self.image]["bytes"], row[self.image]["path"]
-            yield hashlib.sha256(inside).digest() if inside is not None else bytes.fromhex(digest(Path(path)))
+    def _stored(self, row: Any, index: int) -> tuple[bytes | None, str]:
+        """The image file, or where it lies."""
+        if (stored := row[self.image]) is None:
+            raise ModelRankError(f"{self.where}, image {index} is missing; take the row out")
+        return stored["bytes"], stored["path"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -44,8 +45,9 @@ def fault(error: BaseException) -> str:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
-    """The image file, its pixels not yet decoded; whatever goes wrong in the block is a ModelRankError with its name.
+def opened(path: str | Path | BinaryIO, name: str = "") -> Iterator[Image.Image]:
+    """The image file (or its content, and a `name` for messages), its pixels not yet decoded; whatever goes wrong in
+    the block is a ModelRankError with its name.
 
     Files of gigapixels are refused by Pillow's own limit, before anything is decoded.
     """
@@ -54,7 +56,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
             yield image
     except Exception as error:  # decoders raise errors of every kind on damaged bytes
         raise ModelRankError(
-            f"cannot read the image {shown(Path(path))}: {fault(error)}; mend or remove the file"
+            f"cannot read the image {name or shown(Path(str(path)))}: {fault(error)}; mend or remove the file"
         ) from error
 
 

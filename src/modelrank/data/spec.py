@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -71,6 +71,9 @@ class DatasetSpec:
                 raise ModelRankError(
                     f"dataset.subsample.{split}={size}: give train, val, test, rest: 2 or more, or null (all)"
                 )
+        for name, choices in (("task", get_args(Task)), ("metric", get_args(Metric))):
+            if getattr(self, name) not in choices:
+                raise ModelRankError(f"dataset.{name}={getattr(self, name)}: give one of {', '.join(choices)}")
         if self.on_unreadable not in ("refuse", "skip"):
             raise ModelRankError(f"dataset.on_unreadable={self.on_unreadable}: give refuse or skip")
 
@@ -98,6 +101,8 @@ class DatasetSpec:
             raise ModelRankError(
                 f"{self.name}: classes {contents.classes} in {contents.source}, but {classes} in its YAML"
             )
+        if (found := _kind(contents.splits["train"].targets)) != self.task:
+            raise ModelRankError(f"{self.name}: dataset.task={self.task}, but {contents.source} is for {found}")
         if self.task not in ("regression", "detection") and len(classes) < 2:
             raise ModelRankError(f"{self.name}: classes {list(classes)} in {contents.source}; at least two are needed")
         complete = self._complete(contents.splits)
@@ -231,6 +236,15 @@ def _ways(copies: Sequence[ImageCopy], places: Places) -> str:
     if not copies:
         return f"dataset.root={places.own} is for files of your own, but this set is made from packages; leave it out"
     return "; or ".join(copy.wanted(places) for copy in copies)
+
+
+def _kind(targets: np.ndarray) -> str:
+    """The task that targets are for."""
+    if targets.dtype == object:
+        return "detection"
+    if targets.dtype.kind == "f":
+        return "regression"
+    return "classification" if targets.ndim == 1 else "multilabel"
 
 
 def _objects(split: ImageSplit) -> str:

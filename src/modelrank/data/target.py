@@ -80,7 +80,7 @@ class TargetFile:
             if path.suffix == ".npy":
                 values: Any = np.load(path, allow_pickle=False)
             elif path.suffix in (".csv", ".parquet"):
-                table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+                table = self._csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
                 if self.column not in table:
                     raise ModelRankError(
                         f"{path} has no column {self.column!r}; name one of {', '.join(map(str, table.columns))} by "
@@ -91,9 +91,18 @@ class TargetFile:
             else:
                 raise ModelRankError(f"{path}: give targets as {', '.join(SUFFIXES)}")
             targets, task = read_targets(values, self.task)
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, EOFError, ImportError) as error:
             raise ModelRankError(f"cannot read the targets {path}: {error}") from error
         if len(set(ids)) < len(ids):
             raise ModelRankError(f"{path}: ids in the column {self.id_column!r} are there twice")
         content = {"ids": ids, "targets": targets.tolist(), "task": task}
         return Target(self.name, task, self.metric, targets, ids, self.licence, str(path), key(content))
+
+    def _csv(self, path: Path) -> pd.DataFrame:
+        """Ids as they are written (007), and text too: a class may be called None or NA."""
+        table = pd.read_csv(path)
+        as_text = [name for name in table if name == self.id_column or not pd.api.types.is_numeric_dtype(table[name])]
+        text = (
+            pd.read_csv(path, usecols=as_text, dtype=str, keep_default_na=False, na_values=[""]) if as_text else table
+        )
+        return table.assign(**{str(name): text[name] for name in as_text})

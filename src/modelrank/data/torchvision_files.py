@@ -17,7 +17,7 @@ from filelock import FileLock
 from modelrank.data.copies import Contents, Places
 from modelrank.data.images import ImageSplit
 from modelrank.keys import key
-from modelrank.packages import impatient
+from modelrank.packages import impatient, writable
 from modelrank.types import MissingAsset, ModelRankError
 
 
@@ -72,7 +72,8 @@ class TorchvisionCopy:
 
     def fetch(self, places: Places) -> None:
         """Downloaded beside its place and moved there when complete."""
-        places.own.mkdir(parents=True, exist_ok=True)
+        with writable(places.own):
+            places.own.mkdir(parents=True, exist_ok=True)
         with FileLock(places.own / ".download.lock"):
             if self.present(places):
                 return

@@ -252,7 +252,13 @@ def _forward(
             log.debug("%s: %d images at a time", model.name, size)
         if compile:
             network.compile()
-        runner = in_batches_that_fit(predict, size, model.name, "extraction.batch_size")
+        try:
+            runner = in_batches_that_fit(predict, size, model.name, "extraction.batch_size")
+        except AssertionError as error:  # so say networks that take one size
+            raise ModelRankError(
+                f"{model.name} cannot be run at {preprocessing.size} px: {error} Its own size: hub.image_size=null; "
+                "to be fine-tuned at it too, protocol.image_size=N"
+            ) from error
     for name, _ in list(plan.task.named_children()):  # trainer and task hold each other, but not the network any longer
         delattr(plan.task, name)
     if writer.missing:

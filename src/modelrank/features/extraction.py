@@ -19,7 +19,7 @@ from modelrank.features.store import FeatureStore
 from modelrank.hub.penultimate import FeatureExtractor
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.progress import Progress
-from modelrank.trainers import doubled
+from modelrank.trainers import doubled, out_of_memory
 from modelrank.types import ModelRankError
 
 FIRST = 64  # images in a batch, where nobody says how many; on CPUs more make nothing faster
@@ -65,7 +65,14 @@ def batch_size_for(plan: Plan, runner: pl.Trainer) -> int:
         return torch.cuda.max_memory_allocated(device)
 
     free, _ = torch.cuda.mem_get_info(device)
-    return doubled(FIRST, len(plan.images), int(USED * (free + torch.cuda.memory_allocated(device))), peak)
+    usable = int(USED * (free + torch.cuda.memory_allocated(device)))
+    try:
+        return doubled(FIRST, len(plan.images), usable, peak)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        torch.cuda.empty_cache()
+        return FIRST  # which is halved where it does not fit
 
 
 class CroppedImages(Dataset[tuple[Tensor, int]]):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -46,6 +47,9 @@ class SavedFeatures:
             raise ModelRankError(f"{self.path} has {', '.join(arrays) or 'nothing'}, but no array named features")
         ids = [str(one) for one in arrays["ids"]] if "ids" in arrays else []
         n = len(arrays["features"])
+        for name in {"ids", "logits"} & set(arrays):
+            if len(arrays[name]) != n:
+                raise ModelRankError(f"{self.path} has {n} rows of features, but {len(arrays[name])} of {name}")
         if ids and target.ids:
             order = self._order(ids, target.ids)
         elif n != len(target.targets):
@@ -74,15 +78,16 @@ class SavedFeatures:
             if self.path.suffix == ".safetensors":
                 found = {name: tensor.numpy() for name, tensor in load_file(self.path).items()}
             else:
-                loaded = np.load(self.path, allow_pickle=False)
-                found = {"features": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
+                with self.path.open("rb") as file:
+                    loaded = np.load(file, allow_pickle=False)
+                    found = {"features": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        except (OSError, ValueError, TypeError, EOFError, BadZipFile, SafetensorError) as error:
             raise ModelRankError(f"cannot read the features {self.path}: {error}") from error
         for name in {"features", "logits"} & set(found):
             if found[name].ndim != 2 or found[name].dtype.kind not in "fiu":
                 raise ModelRankError(f"{self.path}: {name} must be a matrix of numbers, it is {found[name].shape}")
-            if found[name].dtype.kind != "f":
-                found[name] = found[name].astype(np.float32)
+            own = found[name].dtype
+            found[name] = found[name].astype(own.newbyteorder("=") if own.kind == "f" else np.float32, copy=False)
         return found
 
 

@@ -27,7 +27,7 @@ NOT_DECIDING = ("transformers_version", "_name_or_path", "architectures", "dtype
 def hub(names: Sequence[str]) -> dict[str, PretrainedModel]:
     """`hub=huggingface 'hub.names=[OWNER/NAME,OWNER/NAME@REVISION,FOLDER]'`; a folder's model is called after it."""
     found: dict[str, PretrainedModel] = {}
-    for given in names:
+    for given in [names] if isinstance(names, str) else names:
         model = pretrained(given)
         if model.name in found:
             raise ModelRankError(f"hub.names: two models are called {model.name}; rename one folder")
@@ -82,7 +82,7 @@ def pretrained(given: str) -> PretrainedModel:
         family=config.model_type,
         pretraining="your own folder" if local else f"as published by {place.partition('/')[0]} ({commit[:12]})",
         licence="your own" if local else f"see {place} on the Hugging Face hub",
-        preprocessing=_preprocessing(given, processor),
+        preprocessing=_preprocessing(given, processor, config.model_type),
     )
 
 
@@ -104,21 +104,31 @@ def network(config: str) -> nn.Module:
     return Logits(AutoModelForImageClassification.from_config(AutoConfig.for_model(**json.loads(config))))
 
 
-def _preprocessing(given: str, processor: Mapping[str, Any]) -> Preprocessing:
+def _preprocessing(given: str, processor: Mapping[str, Any], family: str) -> Preprocessing:
     rescale = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
     if abs(rescale * 255 - 1) > 1e-3 or processor.get("rescale_offset"):
         raise ModelRankError(f"hub.names: {given} scales pixels by {rescale:.4g}, which is not supported (1/255 is)")
+    if processor.get("do_flip_channel_order", family.startswith("mobilevit")):
+        raise ModelRankError(f"hub.names: {given} takes blue before red, which is not supported")
     resize = _side(processor.get("size", 224))
     size = _side(processor.get("crop_size", resize)) if processor.get("do_center_crop") else resize
     if "crop_pct" in processor and size < 384:  # ConvNeXt's way: it enlarges, then crops
         resize = int(size / processor["crop_pct"])
+    if family == "levit":
+        resize = int(256 / 224 * size)
     normalise = processor.get("do_normalize", True)
+    if normalise and not {"image_mean", "image_std"} <= set(processor):
+        raise ModelRankError(
+            f"hub.names: the image processor of {given} does not say how it normalises; write image_mean and "
+            "image_std, or do_normalize: false, into its preprocessor_config.json"
+        )
+    twice = 2 if processor.get("include_top") else 1  # EfficientNet's way: once more by the deviation alone
     return Preprocessing(
         size=size,
         resize=max(size, resize),
         interpolation="bicubic" if processor.get("resample") == 3 else "bilinear",  # PIL's numbers
         mean=processor["image_mean"] if normalise else (0.0, 0.0, 0.0),
-        std=processor["image_std"] if normalise else (1.0, 1.0, 1.0),
+        std=tuple(std**twice for std in processor["image_std"]) if normalise else (1.0, 1.0, 1.0),
     )
 
 

@@ -85,13 +85,20 @@ def _taps(network: nn.Module, size: int) -> dict[int, str]:
     inside_head = set(head[1].modules()) if head is not None else set[nn.Module]()
     found: OrderedDict[str, int] = OrderedDict()  # in the order in which modules finish
     runs: Counter[str] = Counter()
-    ended = False
+    ended = tokens = False  # tokens: since the last map the network went on with N x D numbers, as transformers do
 
     def note(name: str, output: object) -> None:
+        nonlocal tokens
         runs[name] += 1
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] > 1 and not ended:
+        if not isinstance(output, Tensor) or ended:
+            return
+        # Attention has four axes too, heads or windows among them: the image is a square, and it is one.
+        if output.ndim == 4 and len(output) == 1 and output.shape[-2] == output.shape[-1] > 1:
             found.pop(name, None)
             found[name] = _stride(image, output)
+            tokens = False
+        elif output.ndim == 3 and output.shape[1] > 1:
+            tokens = True
 
     def end(*_: object) -> None:
         nonlocal ended
@@ -114,6 +121,6 @@ def _taps(network: nn.Module, size: int) -> dict[int, str]:
         for handle in handles:
             handle.remove()
     taps = {stride: name for name, stride in found.items() if runs[name] == 1}
-    if not taps:
+    if not taps or tokens:
         raise ModelRankError(f"{type(network).__name__} has no maps to pool boxes from (a transformer on patches?)")
     return dict(sorted(taps.items()))

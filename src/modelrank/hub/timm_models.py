@@ -83,7 +83,7 @@ def _published_preprocessing(cfg: Any) -> Preprocessing:
 def hub(names: Sequence[str], folder: str | None = None, key: str = "") -> dict[str, PretrainedModel]:
     """`hub=timm 'hub.names=[resnet18.a1_in1k, vit_tiny*]'`: a name, a name with a tag, or a glob over all of them."""
     found: dict[str, PretrainedModel] = {}
-    for given in names:
+    for given in [names] if isinstance(names, str) else names:
         matched = timm.list_models(given, pretrained=True) if set(given) & set("*?[") else [given]
         if not matched:
             raise ModelRankError(f"hub.names: timm has no pre-trained model that matches {given!r}")

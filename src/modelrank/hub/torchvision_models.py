@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ from modelrank.types import Availability, MissingAsset, ModelRankError
 # As the published weights want them; the auxiliary heads, which only training uses, stay out.
 WITHOUT_AUXILIARY = {"transform_input": True, "aux_logits": False, "init_weights": False}
 OPTIONS = {"googlenet": WITHOUT_AUXILIARY, "inception_v3": WITHOUT_AUXILIARY}
+log = logging.getLogger(__name__)
+
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")  # its files have norm.1, today's module norm1
 KINDS = {torchvision.models: "classification", torchvision.models.detection: "detection"}
@@ -47,14 +50,19 @@ def pretrained(
     preprocessing: None for torchvision's own.
     """
     entry = weights_entry(name, weights, torchvision.models)
+    family = torchvision.models.get_model_builder(name).__module__.rpartition(".")[2]
+    published = _published_preprocessing(entry)
+    options: dict[str, Any] = dict(OPTIONS.get(name, {}))
+    if family == "vision_transformer" and published.size != 224:  # its positions are those of one size
+        options["image_size"] = published.size
     return PretrainedModel(
         name=id or name,
-        architecture=partial(torchvision.models.get_model, name, **OPTIONS.get(name, {})),
+        architecture=partial(torchvision.models.get_model, name, **options),
         weights=TorchvisionWeights(entry.url, folder),
-        family=torchvision.models.get_model_builder(name).__module__.rpartition(".")[2],
+        family=family,
         pretraining=f"ImageNet-1k classification ({entry.name})",
         licence=LICENCE,
-        preprocessing=preprocessing or _published_preprocessing(entry),
+        preprocessing=preprocessing or published,
         imagenet_accuracy=round(entry.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100, 5),
     )
 
@@ -90,11 +98,16 @@ def named(
     """`make(name, weights, id=...)` for each of NAME, NAME.WEIGHTS and globs; ModelRankError where there are none."""
     known = torchvision.models.list_models(module=module)
     found: dict[str, PretrainedModel] = {}
-    for given in names:
+    for given in [names] if isinstance(names, str) else names:
         pattern, _, weights = given.partition(".")
         for name in [one for one in known if fnmatchcase(one, pattern)] or [pattern]:
             model = f"{name}.{weights}" if weights else name
-            found[model] = make(name, weights or "DEFAULT", id=model)
+            try:
+                found[model] = make(name, weights or "DEFAULT", id=model)
+            except ModelRankError as error:
+                if name == pattern:
+                    raise
+                log.warning("%s is left out: %s", model, error)  # one of several that a glob brought
     if not found:
         raise ModelRankError(f"hub.names is empty: name models of torchvision, for example 'hub.names=[{example}]'")
     return found

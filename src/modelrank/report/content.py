@@ -99,8 +99,7 @@ class Report:
              `source` (the copy of the data set that was taken), `notes` (what of it was left out or looks wrong),
              `licences` (name -> licence), `versions` (text), `config` (YAML text), `command`, `commit`, `seconds`,
              `metric` (of the data set), `first_is_best` (on which share of subsets of the images it is), `level` (of
-             the intervals of scores),
-             `samples` (heading -> (id, image) of some images), `classes` (how many the data set has).
+             the scores' intervals), `samples` (heading -> (id, image) of some), `classes` (how many the data set has).
     scorer:  the one whose scores are shown; by default the first in `scores`.
     prediction: columns model, expected, low, high, chance_best, best first; where given it orders the models.
     """
@@ -132,8 +131,7 @@ class Report:
     @property
     def expected_metric(self) -> str:
         """What a prediction is in units of."""
-        name = str(self.context.get("metric", "accuracy"))
-        return METRICS.get(name, name)
+        return METRICS.get(name := str(self.context.get("metric", "accuracy")), name)
 
     @property
     def leading(self) -> str:
@@ -144,10 +142,7 @@ class Report:
         """Those that the prediction or, without one, the scorer has a value for, best first; equals by name."""
         scored = {row["model"]: row for row in self._rows_of(self.scorer) if row["status"] == "ok"}
         predicted = self._predicted()
-        unscored = {"score": math.nan}
-        rows = (
-            [scored.get(model, unscored | {"model": model}) for model in predicted] if predicted else [*scored.values()]
-        )
+        rows = [scored.get(model, {"model": model, "score": math.nan}) for model in predicted or scored]
         return self._ordered(rows, predicted)
 
     def models_by(self, scorer: str) -> list[ModelRow]:
@@ -277,10 +272,9 @@ class Report:
         """What to expect of the first, how sure that is, and what it rests on."""
         ties, certainty = self.context.get("ties", ()), self.context.get("certainty", math.nan)
         points = 100 * self.context.get("point", 0.01)
-        reach = interval(first.expected_low, first.expected_high)
+        reach = f"{first.expected:.2f} {interval(first.expected_low, first.expected_high)}"
         return (
-            f"Expected {self.expected_metric} {first.expected:.2f} {reach}; "
-            f"chance that no other is better by {points:g} point{'s' * (points != 1)} {certainty:.2f}"
+            f"Expected {self.expected_metric} {reach}; chance that no other is better by {points:g} point{'s' * (points != 1)} {certainty:.2f}"
             + (f"; may be as good: {', '.join(ties)}" if ties else "")
             + f". By {self.context.get('rests', 'what is known')}, nothing trained here; stage=recommend makes sure."
         )

@@ -122,7 +122,9 @@ def check_hyperparameters(fn: Callable[..., Score], given: Mapping[str, Any]) ->
     for key, value in given.items():
         if key not in hints:
             raise ModelRankError(f"{name} has no parameter {key}; it has {', '.join(hints) or 'none'}")
-        if not is_bearable(value, hints[key], conf=BeartypeConf(is_pep484_tower=True)):  # an int is a float too
+        with _random_states_kept():  # of a sequence one number is looked at, drawn at random
+            fits = is_bearable(value, hints[key], conf=BeartypeConf(is_pep484_tower=True))  # an int is a float too
+        if not fits:
             wanted = str(inspect.signature(fn).parameters[key].annotation)
             choices = [repr(one) for hint in (hints[key], *get_args(hints[key])) for one in _choices(hint)]
             wanted = wanted if not choices else " or ".join(filter(None, [", ".join(choices), _beside(hints[key])]))

@@ -208,7 +208,8 @@ def _drawn(
         return reason
     try:
         return subscores(scorer, features, resamples=cfg.stability.resamples, seed=cfg.stability.seed)
-    except (ScorerNotApplicable, ValueError) as reason:  # half of the images can be too few where all are enough
+    except Exception as reason:  # half of the images can be too few where all are enough
+        stopping.again()
         log.info("%s: no interval of the score (%s)", model, reason)
         return f"on half of the images: {reason}"
 
