@@ -274,7 +274,8 @@ class Report:
         points = 100 * self.context.get("point", 0.01)
         reach = f"{first.expected:.2f} {interval(first.expected_low, first.expected_high)}"
         return (
-            f"Expected {self.expected_metric} {reach}; chance that no other is better by {points:g} point{'s' * (points != 1)} {certainty:.2f}"
+            f"Expected {self.expected_metric} {reach}; chance that no other is better by {points:g} "
+            f"point{'s' * (points != 1)} {certainty:.2f}"
             + (f"; may be as good: {', '.join(ties)}" if ties else "")
             + f". By {self.context.get('rests', 'what is known')}, nothing trained here; stage=recommend makes sure."
         )
