@@ -98,10 +98,14 @@ def test_no_classes_no_folder(tmp_path):
     root = tmp_path / "images"
     root.mkdir()
     (root / "loose.png").write_bytes(png(noise(4, 4, 3)))
-    for place in (root, tmp_path / "nowhere"):
+    says = {
+        root: r"one folder of images per class.*dataset\.root=PATH",
+        tmp_path / "nowhere": r"dataset\.root=.*nowhere: there is no such folder",
+    }
+    for place, words in says.items():
         spec = folder(place)
         assert spec.availability(tmp_path).state == "missing"
-        with pytest.raises(MissingAsset, match=r"one folder of images per class.*dataset\.root=PATH"):
+        with pytest.raises(MissingAsset, match=words):
             spec.load(tmp_path)
 
 

@@ -145,6 +145,8 @@ class DatasetSpec:
 
     def _contents(self, places: Places) -> Contents:
         copies = self._copies()
+        if self.root and copies and not places.own.exists():
+            raise MissingAsset(f"dataset.root={self.root}: there is no such folder")
         for copy in copies:
             if copy.present(places):
                 return copy.read(places)

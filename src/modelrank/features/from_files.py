@@ -94,6 +94,8 @@ class SavedFeatures:
 def hub(folder: str) -> dict[str, SavedFeatures]:
     """A model for each file of features in the folder, by the file's name without suffix."""
     path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ModelRankError(f"hub.folder={folder}: there is no such folder")
     files = [file for file in sorted(path.glob("*")) if file.suffix in SUFFIXES and file.stem != "targets"]
     if not files:
         raise ModelRankError(f"hub.folder={folder}: no file of features there ({', '.join(SUFFIXES)})")

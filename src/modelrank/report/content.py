@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from modelrank.ranking.agreement import ceiling
-from modelrank.report.numbers import interval
+from modelrank.report.numbers import in_points, interval
 from modelrank.types import Boxes, Truth
 
 # Rows that every scorer must be read against: no pre-trained features, or no transferability score.
@@ -271,18 +271,17 @@ class Report:
     def _expectation(self, first: ModelRow) -> str:
         """What to expect of the first, how sure that is, and what it rests on."""
         ties, certainty = self.context.get("ties", ()), self.context.get("certainty", math.nan)
-        points = 100 * self.context.get("point", 0.01)
         reach = f"{first.expected:.2f} {interval(first.expected_low, first.expected_high)}"
-        return (
-            f"Expected {self.expected_metric} {reach}; chance that no other is better by {points:g} "
-            f"point{'s' * (points != 1)} {certainty:.2f}"
-            + (f"; may be as good: {', '.join(ties)}" if ties else "")
-            + f". By {self.context.get('rests', 'what is known')}, nothing trained here; stage=recommend makes sure."
-        )
+        sure = f"no other is better by {in_points(self.context.get('point', 0.01))} {certainty:.2f}"
+        tied = f"; may be as good: {', '.join(ties)}" if ties else ""
+        by = f"By {self.context.get('rests', 'what is known')}, nothing trained here; stage=recommend makes sure."
+        return f"Expected {self.expected_metric} {reach}; chance that {sure}{tied}. {by}"
 
     def _chance(self) -> str:
-        chance = self.context.get("first_is_best") if self.prediction is None else None
-        return "" if chance is None else f" (best by {self.scorer} on {100 * chance:.0f} % of subsets of the images)"
+        chance = self.context.get("first_is_best")
+        if chance is None or self.prediction is not None or len(self.models()) == 1:
+            return ""
+        return f" (best by {self.scorer} on {100 * chance:.0f} % of subsets of the images)"
 
     def doubt(self) -> str:
         """What speaks against following the answer, in one or two sentences; empty where nothing is known."""

@@ -21,5 +21,10 @@ def brief(value: float) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.2f}")
 
 
+def in_points(difference: float) -> str:
+    """0.01 is `1 point`."""
+    return f"{100 * difference:g} point{'s' * (difference != 0.01)}"
+
+
 def interval(low: float, high: float, digits: int = 2) -> str:
     return "" if math.isnan(low) or math.isnan(high) else f"[{low:.{digits}f}, {high:.{digits}f}]"

@@ -57,6 +57,7 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     Writes recommend.csv (one row a model), race.csv (one row a trial), recommendation.json and race.png. Stopped by a
     signal it names the pick that it has; the same command goes on. Raises ModelRankError where no model is left.
     """
+    limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
     models, data = opened(cfg, networks=True)
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
@@ -66,7 +67,6 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     folder = _folder(cfg, models, few, protocol, raced)
     diary = Diary(folder)
     promising = _promising_first(cfg, models, few, ledger.Asked.of(models.values(), data, protocol))
-    limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
     probes, out = _probed(cfg, promising, protocol, folder, diary, limit)
     models = {name: model for name, model in models.items() if name not in out}
     if not models:
