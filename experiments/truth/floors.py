@@ -41,7 +41,7 @@ def main() -> None:
             continue
         cell, identity = (entry.header["dataset"], entry.header["model"]), entry.header["identity"]
         asked = identity["splits"], identity["preprocessing"]["size"]
-        if cell not in best or asked != (["train", "val"], protocol.image_size):
+        if cell not in best or cell[0] not in metrics or asked != (["train", "val"], protocol.image_size):
             continue
         x, y, val = entry.tensors["features"].double(), entry.tensors["targets"], entry.tensors["split"] == 1
         classes = int(y.max()) + 1
