@@ -183,7 +183,9 @@ def test_real_package(name, sizes, tmp_path):
     data = instantiate(config.dataset, subsample=whole).load(tmp_path)
     counts = [len(data.splits[s]) for s in ("train", "val", "test")]
     assert sum(counts) == sum(sizes)
-    assert counts[2] == (sizes[1] if len(sizes) > 1 else pytest.approx(config.dataset.get("test", 0.2) * sizes[0], rel=0.1))
+    assert counts[2] == (
+        sizes[1] if len(sizes) > 1 else pytest.approx(config.dataset.get("test", 0.2) * sizes[0], rel=0.1)
+    )
     for split in data.splits.values():
         assert set(np.unique(split.targets)) == set(range(len(data.classes)))
 

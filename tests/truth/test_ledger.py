@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.data.making import image_folder
-from tests.truth.conftest import small_network
+from tests.small_problem import small_network
 
 from modelrank.data.folder import FolderCopy
 from modelrank.data.spec import DatasetSpec

@@ -1,0 +1,1 @@
+from tests.small_problem import digits, model, protocol, trainer  # noqa: F401 fixtures
