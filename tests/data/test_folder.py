@@ -100,7 +100,7 @@ def test_no_classes_no_folder(tmp_path):
     (root / "loose.png").write_bytes(png(noise(4, 4, 3)))
     says = {
         root: r"one folder of images per class.*dataset\.root=PATH",
-        tmp_path / "nowhere": r"dataset\.root=.*nowhere: there is no such folder",
+        tmp_path / "nowhere": r"there is no folder .*nowhere, which dataset\.root names",
     }
     for place, words in says.items():
         spec = folder(place)

@@ -145,8 +145,6 @@ class DatasetSpec:
 
     def _contents(self, places: Places) -> Contents:
         copies = self._copies()
-        if self.root and copies and not places.own.exists():
-            raise MissingAsset(f"dataset.root={self.root}: there is no such folder")
         for copy in copies:
             if copy.present(places):
                 return copy.read(places)
@@ -235,6 +233,8 @@ class DatasetSpec:
 
 def _ways(copies: Sequence[ImageCopy], places: Places) -> str:
     """What the user can do to have the images."""
+    if copies and places.own != places.store and not places.own.exists():
+        return f"there is no folder {places.own}, which dataset.root names"
     if not copies:
         return f"dataset.root={places.own} is for files of your own, but this set is made from packages; leave it out"
     return "; or ".join(copy.wanted(places) for copy in copies)
