@@ -43,25 +43,29 @@ def model():
     )
 
 
-@pytest.fixture(scope="session")
-def digits():
+def digits_of(splits):
+    """scikit-learn's digits as 8 px images; splits: name -> row numbers."""
     images, labels = load_digits(return_X_y=True)
     images = np.repeat((images.reshape(-1, 8, 8, 1) * 15.9).astype(np.uint8), 3, axis=3)
-    order = np.random.default_rng(0).permutation(len(images))
-
-    def split(rows):
-        return ImageSplit([images[i] for i in rows], labels[rows].astype(np.int64), [str(i) for i in rows])
-
     return ImageData(
         name="digits",
         task="classification",
         classes=tuple("0123456789"),
         metric="accuracy",
-        splits={"train": split(order[:320]), "val": split(order[320:400]), "test": split(order[400:600])},
+        splits={
+            name: ImageSplit([images[i] for i in rows], labels[rows].astype(np.int64), [str(i) for i in rows])
+            for name, rows in splits.items()
+        },
         source="scikit-learn",
         licence="BSD-3",
         fingerprint="d" * 64,
     )
+
+
+@pytest.fixture(scope="session")
+def digits():
+    order = np.random.default_rng(0).permutation(1797)
+    return digits_of({"train": order[:320], "val": order[320:400], "test": order[400:600]})
 
 
 @pytest.fixture

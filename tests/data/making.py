@@ -87,6 +87,13 @@ def mnist_members(prefix: str, train: int = 100, tests: int = 40, zipped: bool =
     return members
 
 
+def folder(root, **changes):
+    """The data set of conf/dataset/folder.yaml in `root`."""
+    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / "folder.yaml")})
+    config.dataset.root = str(root)
+    return instantiate(config.dataset, **changes)
+
+
 def image_folder(root: Path, counts: Mapping[str, int], seed: int = 0) -> Path:
     """ROOT/CLASS/000.png ...; 16 x 12 noise."""
     for number, (name, count) in enumerate(counts.items()):

@@ -4,19 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
-from tests.data.making import CONF, image_folder, noise, png
+from tests.data.making import CONF, folder, image_folder, noise, png
 
 from modelrank.types import MissingAsset, ModelRankError
-
-
-def folder(root, **changes):
-    config = OmegaConf.create({"dataset": OmegaConf.load(CONF / "folder.yaml")})
-    config.dataset.root = str(root)
-    return instantiate(config.dataset, **changes)
 
 
 def test_without_a_split(tmp_path):
@@ -261,33 +254,6 @@ def test_names_that_are_no_utf8_work_and_are_shown(tmp_path):
     data.splits["train"][0]
 
 
-def test_a_class_that_is_never_judged_is_said(tmp_path, caplog):
-    image_folder(tmp_path / "images", {"a": 20, "b": 20, "lone": 1})
-    data = folder(tmp_path / "images").load(tmp_path / "cache")
-    assert data.notes == tuple(
-        f"1 of 3 classes have no {split} image and are not judged there: lone" for split in ("val", "test")
-    )
-    assert data.notes[0] in caplog.text
-
-
-def test_copies_of_a_picture_are_not_parted_by_a_cut(tmp_path):
-    root = tmp_path / "images"
-    image_folder(root, {"a": 12, "b": 12})
-    for number in range(12):  # every picture of a three times, under names that lie far apart
-        for copy in ("m", "z"):
-            (root / f"a/{copy}{number:03}.png").write_bytes((root / f"a/{number:03}.png").read_bytes())
-    data = folder(root).load(tmp_path / "cache")
-    of_picture = {}
-    for name, split in data.splits.items():
-        for title in split.ids:
-            of_picture.setdefault(title[:2] + title[-7:], set()).add(name)
-    assert all(len(names) == 1 for names in of_picture.values())
-    assert {name for names in of_picture.values() for name in names} == {"train", "val", "test"}
-    assert sum(len(split) for split in data.splits.values()) == 48
-    labels = {name: np.bincount(split.targets, minlength=2).tolist() for name, split in data.splits.items()}
-    assert all(abs(a / 3 - b) <= 1 for a, b in labels.values()), labels  # by picture: stratified as without copies
-
-
 def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
     root = tmp_path / "images"
     for seed, name in enumerate(("train", "val", "test")):
@@ -342,19 +308,3 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(type(root), "iterdir", closed)
     with pytest.raises(ModelRankError, match=r"images cannot be read: Permission denied"):
         folder(root).load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"task": "clasification"}, "dataset.task=clasification: give one of classification"),
-        ({"metric": "acc"}, "dataset.metric=acc: give one of accuracy"),
-        ({"task": "regression", "metric": "r2"}, "dataset.task=regression, but .* is for classification"),
-        ({"task": "multilabel", "metric": "map11"}, "dataset.task=multilabel, but .* is for classification"),
-        ({"task": "detection", "metric": "map50"}, "dataset.task=detection, but .* is for classification"),
-    ],
-)
-def test_a_task_or_metric_that_is_none_or_does_not_fit_the_images_is_refused(tmp_path, changes, says):
-    image_folder(tmp_path / "images", {"a": 5, "b": 5})
-    with pytest.raises((ModelRankError, InstantiationException), match=says):
-        folder(tmp_path / "images", **changes).load(tmp_path / "cache")

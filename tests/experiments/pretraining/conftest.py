@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 from experiments.pretraining.run import Recipe
 from hydra import compose, initialize_config_dir
-from sklearn.datasets import load_digits
+from tests.small_problem import digits_of, trainer  # noqa: F401 a fixture
 
 from modelrank import build
-from modelrank.data.images import ImageData, ImageSplit
 from modelrank.hub.encoders import ResNet8
 from modelrank.hub.preprocessing import Preprocessing
 
@@ -31,27 +29,7 @@ def objective(name):
 
 @pytest.fixture(scope="session")
 def digits():
-    images, labels = load_digits(return_X_y=True)
-    images = np.repeat((images.reshape(-1, 8, 8, 1) * 15.9).astype(np.uint8), 3, axis=3)
-
-    def split(rows):
-        return ImageSplit(images[rows], labels[rows].astype(np.int64), [str(i) for i in range(len(labels[rows]))])
-
-    return ImageData(
-        name="digits",
-        task="classification",
-        classes=tuple("0123456789"),
-        metric="accuracy",
-        splits={"train": split(slice(0, 400)), "val": split(slice(400, 600)), "test": split(slice(600, 700))},
-        source="scikit-learn",
-        licence="BSD-3",
-        fingerprint="d" * 64,
-    )
-
-
-@pytest.fixture
-def trainer():
-    return partial(pl.Trainer, accelerator="cpu", devices=1)
+    return digits_of({"train": np.arange(400), "val": np.arange(400, 600), "test": np.arange(600, 700)})
 
 
 @pytest.fixture
