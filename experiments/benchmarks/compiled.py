@@ -27,7 +27,7 @@ def against_eager(name: str, size: int, repeats: int) -> tuple[float, float, flo
     """CPU seconds of a batch compiled and as it is, of compiling, and the largest difference of a feature as a share
     of the largest feature."""
     every, cache = models("offline")
-    network = every[name].load(cache).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = every[name].load(cache).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  torch leaves it out
     eager, compiled = FeatureExtractor(network).eval(), FeatureExtractor(copy.deepcopy(network)).eval()
     compiled.compile()
     batch = torch.randn(BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
