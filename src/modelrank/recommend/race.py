@@ -74,7 +74,8 @@ class Race:
 
     def rivals(self) -> list[str]:
         """The pick and those alive."""
-        return [name for name in self.models if name in {self.pick(), *self.alive()}]
+        those = {self.pick(), *self.alive()}
+        return [name for name in self.models if name in those]
 
     def open(self) -> list[str]:
         """Models that can be trained further."""
