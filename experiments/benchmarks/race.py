@@ -83,7 +83,7 @@ class Told:
 
 def play(curves, heads, accuracy, belief, rungs, share, seed):
     points = [{"lr": rate, "wd": 0.0} for rate in RATES]
-    rules = Rules(rungs, [WIDTHS[rung] for rung in rungs], 3e-4, 0.02, points, "max")
+    rules = Rules(rungs, [WIDTHS[rung] for rung in rungs], 3e-4, 0.02, points, "max", floor=True)
     world = Recorded(curves, heads, rules)
     models = list(accuracy.index)
     pace = {

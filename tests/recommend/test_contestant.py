@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
 from tests.recommend.worlds import Heads
 
-from modelrank.recommend.contestant import advance
+from modelrank.recommend.contestant import advance, best
 
 
 class Arm:
@@ -53,3 +54,35 @@ def test_where_every_learning_rate_is_as_good_as_the_others_no_further_one_is_tr
     for rung in range(3):
         found = advance(rules, rung, found, lambda point, **place: Easy(point, 1e-4, **place))
     assert sorted(found) == [2, 3, 4]  # those about 3e-4
+
+
+class Fragile(Arm):
+    """Any rate above 3e-5 breaks the network: its loss is no number any more, or it has forgotten what its head knew."""
+
+    diverges = True
+
+    def advance(self, until):
+        if until and self.point["lr"] > 3e-5:
+            return {"failed": "diverged"} if self.diverges else {"curve": [[until, 1.0, 0.1 + 1e-2 * self.point["lr"]]]}
+        return {"curve": [[until, 1.0, 0.7 + self.point["lr"] * bool(until)]]}
+
+
+class Forgetful(Fragile):
+    diverges = False
+
+
+@pytest.mark.parametrize("kind", [Fragile, Forgetful])
+def test_where_all_rates_break_a_network_smaller_ones_are_tried(kind):
+    rules, found = replace(Heads.rules, floor=True), None
+    for rung in range(4):
+        found = advance(rules, rung, found, lambda point, **place: kind(point, 0.0, **place))
+    position, value = best(rules, found)
+    assert rules.points[position]["lr"] == 3e-5
+    assert value > 0.7
+
+
+def test_without_the_floor_a_network_that_forgot_its_head_is_taken_as_it_is():
+    rules, found = Heads.rules, None
+    for rung in range(4):
+        found = advance(rules, rung, found, lambda point, **place: Forgetful(point, 0.0, **place))
+    assert best(rules, found)[1] < 0.2

@@ -117,6 +117,17 @@ def test_seconds_of_heads_are_not_taken_for_those_of_steps(tmp_path):
     assert race.everything() == pytest.approx(10 * (30 + sum(RULES.steps(rung, None) for rung in range(3))))
 
 
+def test_seconds_of_another_machine_tell_nothing_of_this_one(tmp_path):
+    world = Heads(dict.fromkeys(TEN, 0.6), TEN)
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.5 * race.everything(), sure=1.0)
+    elsewhere = world.race()
+    elsewhere.trials.extend(replace(trial, machine="elsewhere", seconds=100 * trial.seconds) for trial in race.trials)
+    assert elsewhere.predicted().mean.tolist() == race.predicted().mean.tolist()
+    assert elsewhere.everything() == world.race().everything()
+    assert [elsewhere.cost(model) for model in elsewhere.open()] == [1.5 * race.cost(model) for model in race.open()]
+
+
 def test_a_bad_model_is_out_and_the_others_go_on(tmp_path):
     world = World(TEN, broken=("m9", "m3"))
     race = world.race()

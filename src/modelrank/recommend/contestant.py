@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelrank.truth.arm import Arm
-from modelrank.truth.grid import Mode, Point, Result, close, explored, nearest
+from modelrank.truth.grid import Mode, Point, Result, close, explored, lowered, nearest
 
 Found = Mapping[int, Result]  # position of the learning rate -> {'value': on val} or {'failed': reason}
 
@@ -23,6 +23,8 @@ class Rules:
             last rung but one others are tried too, from their beginning, as long as the best lies at the edge of those
             that were (earlier the rates that change least look best, or those that are too large for the rest).
     margin: to the last rung only those so close to the best on val.
+    floor:  whether at the last rung but one smaller rates are tried as long as none comes within `margin` of the head
+            alone: large ones may all break a network. (Earlier nearly every training is below its head.)
     """
 
     rungs: Sequence[int]
@@ -31,6 +33,7 @@ class Rules:
     margin: float
     points: Sequence[Point]
     mode: Mode
+    floor: bool = False
 
     @property
     def opening(self) -> int:
@@ -70,7 +73,8 @@ def advance(rules: Rules, rung: int, before: Found | None, make: Callable[..., A
     """Train up to `rung`; `before`: the results of the rung before. What was trained before is read from its folder.
     make: of a point, and `place` of it.
 
-    The checkpoints of what does not go on are given back. Rates that diverge say so; the others go on.
+    The checkpoints of what does not go on are given back. Rates that diverge say so; the others go on, and where all
+    did so at the first rung that trains, smaller ones are tried.
     """
     arms: dict[int, Arm] = {}
     position = {id(point): index for index, point in enumerate(rules.points)}
@@ -82,7 +86,9 @@ def advance(rules: Rules, rung: int, before: Found | None, make: Callable[..., A
 
     rates = rules.going_on(rung, before)
     if rung == rules.exploring:
-        found = explored(rules.points, look, rates, rules.mode, ties="middle")
+        found = explored(rules.points, look, rates, rules.mode, ties="middle", floor=_floor(rules, make))
+    elif rung == rules.opening:
+        found = lowered(rules.points, look, rates, rules.mode)
     else:
         found = {index: look(rules.points[index]) for index in rates}
     kept = rules.kept(rung, found)
@@ -90,6 +96,15 @@ def advance(rules: Rules, rung: int, before: Found | None, make: Callable[..., A
         if index not in kept:
             arm.clear()
     return {index: dict(result) for index, result in found.items()}
+
+
+def _floor(rules: Rules, make: Callable[..., Arm]) -> float | None:
+    """What a training must come to: the head alone, less the margin; it was looked at before, and is read."""
+    if not (rules.floor and rules.opening):
+        return None
+    (head,) = rules.going_on(0, None)[:1]
+    value = make(rules.points[head], **place(rules, 0)).advance(0)["curve"][-1][2]
+    return value - (rules.margin if rules.mode == "max" else -rules.margin)
 
 
 def place(rules: Rules, rung: int) -> dict[str, str]:

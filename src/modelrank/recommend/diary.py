@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Trial:
     """One model trained up to one rung.
 
     found: position of the learning rate -> {'value': on val} or {'failed': reason}; value, lr: of the best, None where
-    all failed. seconds: of the clock. reason: why the model is out of the race, or empty.
+    all failed. seconds: of the clock of `machine`. reason: why the model is out of the race, or empty.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Trial:
     lr: float | None
     seconds: float
     reason: str = ""
+    machine: str = field(default_factory=platform.node)
 
 
 class Diary:

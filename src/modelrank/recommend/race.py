@@ -8,6 +8,7 @@ takes is kept back.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -225,18 +226,25 @@ class Race:
 
     def _head_seconds(self, model: str) -> float:
         """Seconds of the head: as estimated, corrected by what the others' took."""
-        took = {trial.model: trial.seconds for trial in self.trials if trial.rung < self.rules.opening}
+        heads = [trial for trial in self.trials if trial.rung < self.rules.opening and _here(trial)]
+        took = {trial.model: trial.seconds for trial in heads}
         ratios = [seconds / self.head_seconds[name] for name, seconds in took.items()]
         return took.get(model, self.head_seconds[model] * (median(ratios) if ratios else 1.5))
 
     def _seconds_and_steps(self, model: str) -> tuple[float, int]:
-        """Of the training steps that it has had; what its head took is not counted."""
+        """Of the training steps that it has had on this machine; what its head took is not counted."""
         seconds, steps = 0.0, 0
         known: set[int] = set()
         for trial in self.trials:
             if trial.model == model and trial.rung >= self.rules.opening:
                 reached = self.rules.rungs[trial.rung - 1] if trial.rung else 0
-                seconds += trial.seconds
-                steps += sum(self.rules.rungs[trial.rung] - reached * (index in known) for index in trial.found)
+                if _here(trial):
+                    seconds += trial.seconds
+                    steps += sum(self.rules.rungs[trial.rung] - reached * (index in known) for index in trial.found)
                 known = {*trial.found}
         return seconds, steps
+
+
+def _here(trial: Trial) -> bool:
+    """Whether its seconds tell of those to come: a race may go on at another machine."""
+    return trial.machine == platform.node()

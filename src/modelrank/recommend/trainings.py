@@ -110,4 +110,5 @@ def rules(protocol: object, data: ImageData, shares: Sequence[float], widths: Se
         margin=racing.margin if racing else 0.02,
         points=points,
         mode=TransferTask.mode,
+        floor=racing is not None and racing.floor,
     )

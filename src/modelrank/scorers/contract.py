@@ -49,6 +49,7 @@ Combine = Callable[[Mapping[str, Score]], dict[str, float]]
 OnSubsets = Callable[..., list[Score]] | Literal["components", "rows"]
 
 _DECOMPOSITION_FAILS = (torch.linalg.LinAlgError, np.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
+_NUMBERS = BeartypeConf(is_pep484_tower=True)  # an int is a float too
 _FACTS = {
     "parameters": "the number of parameters",
     "imagenet_accuracy": "an ImageNet accuracy",
@@ -119,12 +120,12 @@ def scorer(
 def check_hyperparameters(fn: Callable[..., Score], given: Mapping[str, Any]) -> None:
     """ModelRankError for one that the scorer does not have, or that is not of the type that its signature states."""
     name, hints = fn.__name__, _hints(fn)
+    with _random_states_kept():  # of a sequence one number is looked at, drawn at random
+        fits = {key: is_bearable(value, hints.get(key, Any), conf=_NUMBERS) for key, value in given.items()}
     for key, value in given.items():
         if key not in hints:
             raise ModelRankError(f"{name} has no parameter {key}; it has {', '.join(hints) or 'none'}")
-        with _random_states_kept():  # of a sequence one number is looked at, drawn at random
-            fits = is_bearable(value, hints[key], conf=BeartypeConf(is_pep484_tower=True))  # an int is a float too
-        if not fits:
+        if not fits[key]:
             wanted = str(inspect.signature(fn).parameters[key].annotation)
             choices = [repr(one) for hint in (hints[key], *get_args(hints[key])) for one in _choices(hint)]
             wanted = wanted if not choices else " or ".join(filter(None, [", ".join(choices), _beside(hints[key])]))

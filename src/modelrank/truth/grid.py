@@ -115,13 +115,27 @@ def explored(
         tried = sorted(found)
         best = _bests([found[index] for index in tried], mode)
         chosen = 0 if ties == "smallest" else len(best) // 2
-        reached = bool(best) and (floor is None or not _worse(found[tried[best[0]]]["value"], floor, mode))
-        middle = tried[best[chosen]] if reached else min(tried)  # where all broke down, smaller rates are left
+        # Where all broke down, smaller rates are left.
+        middle = tried[best[chosen]] if _reaches(found, floor, mode) else min(tried)
         before = len(found)
         at(middle - 1)
         at(middle + 1)
         if len(found) == before:
             return found
+
+
+def lowered(
+    points: Sequence[Point],
+    look: Callable[[Point], Result],
+    first: Sequence[int],
+    mode: Mode,
+) -> dict[int, Result]:
+    """Results by position: of the learning rates at the positions `first`, and of the next smaller one as long as all
+    failed. points: from the smallest to the largest learning rate."""
+    found = {index: look(points[index]) for index in first}
+    while (smaller := min(found) - 1) >= 0 and not _reaches(found, None, mode):
+        found[smaller] = look(points[smaller])
+    return found
 
 
 def nearest(points: Sequence[Point], rate: float, count: int = 1) -> list[int]:
@@ -177,8 +191,13 @@ def _best(results: Sequence[Result], mode: Mode) -> int | None:
     return next(iter(_bests(results, mode)), None)
 
 
-def _worse(value: float, other: float, mode: Mode) -> bool:
-    return value < other if mode == "max" else value > other
+def _reaches(found: Mapping[int, Result], floor: float | None, mode: Mode) -> bool:
+    """Whether one did not fail, and is not worse than that."""
+    results = list(found.values())
+    if (best := _best(results, mode)) is None:
+        return False
+    value = results[best]["value"]
+    return floor is None or (value >= floor if mode == "max" else value <= floor)
 
 
 def _bests(results: Sequence[Result], mode: Mode) -> list[int]:
