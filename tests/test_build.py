@@ -81,8 +81,9 @@ def test_a_batch_that_several_processes_cannot_share_is_refused_before_any_work(
     build.refuse_impossible(shared, sweeping=False)
 
 
-def test_ray_beside_ddp_is_refused_before_any_work():
-    assert "executor=ray with trainer=ddp" in refused("stage=recommend", "executor=ray", "trainer=ddp")
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_race_of_several_processes_is_refused_before_any_work(executor):
+    assert "stage=recommend with trainer=ddp" in refused("stage=recommend", f"executor={executor}", "trainer=ddp")
 
 
 def test_what_hydra_can_read_passes():

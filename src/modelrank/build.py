@@ -253,8 +253,11 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
             "Either sweep with one job per GPU (trainer=gpu hydra/launcher=joblib or submitit_slurm), "
             "or run the configurations one by one without -m."
         )
-    if ranks.uses_ddp(cfg) and cfg.get("executor", {}).get("accelerator"):
-        raise ModelRankError("executor=ray with trainer=ddp: each worker trains on one device; give trainer=gpu or cpu")
+    if ranks.uses_ddp(cfg) and "executor" in cfg:
+        raise ModelRankError(
+            "stage=recommend with trainer=ddp: each process would race by a clock of its own. Each training of a race is "
+            "on one device: give trainer=gpu or cpu; several at a time: executor=ray"
+        )
     if cfg.trainer.get("accelerator") == "gpu":
         import torch
 

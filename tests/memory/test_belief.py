@@ -35,6 +35,10 @@ def directly(belief, results):
                 joint[i, j] = s2 * z + belief.location_sd**2
         prior = belief.location + np.sqrt(s2) * belief.mean[models]
         among = joint[n:, n:] + np.diag([max(r.noise**2, module.JITTER) for r in results])
+        for i, one in enumerate(results):
+            for j, other in enumerate(results):
+                alike = module.SAME_MODEL if one.model == other.model else module.SAME_IMAGES
+                among[i, j] += one.noise * other.noise * alike * (i != j)
         surprise = np.array([r.value for r in results]) - prior[n:]
         gain = joint[:n, n:] @ np.linalg.inv(among)
         means.append(prior[:n] + gain @ surprise)
@@ -57,6 +61,8 @@ def test_results_one_by_one_are_the_joint_distribution():
     results += [
         Result(4, 0.6, 0.1),
         Result(4, 0.62, 0.2, 0.03),
+        Result(2, 0.75, 1.0, 0.02),
+        Result(4, 0.61, 0.3, 0.04),
         Result(4, 0.65, 0.5),
     ]  # more than the arrays begin with
     posterior = belief.given(results)

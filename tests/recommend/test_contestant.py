@@ -57,7 +57,7 @@ def test_where_every_learning_rate_is_as_good_as_the_others_no_further_one_is_tr
 
 
 class Fragile(Arm):
-    """Any rate above 3e-5 breaks the network: its loss is no number any more, or it has forgotten what its head knew."""
+    """Any rate above 3e-5 breaks the network: its loss is no number, or its head knows nothing more."""
 
     diverges = True
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from modelrank.features.from_files import SavedFeatures
+from modelrank.hub.model import PretrainedModel
+from modelrank.hub.preprocessing import Preprocessing
 from modelrank.scorers.disco import disco
 from modelrank.scorers.ncti import ncti
 from modelrank.stages.believed import scorer_ids
@@ -13,10 +15,10 @@ from modelrank.truth.ledger import Asked
 SCORERS = {"disco": partial(disco), "ncti": partial(ncti)}
 
 
-def ids(models=("a", "b"), scorers=SCORERS, relative=frozenset({"ncti"}), scored=("train",)):
+def ids(models=("a", "b"), scorers=SCORERS, relative=frozenset({"ncti"}), scored=("train",), image_size=None, hub=None):
     asked = Asked({name: name.upper() for name in models}, "digits", "D", "tiny", "P")
-    hub = {name: SavedFeatures(name, Path(name)) for name in models}
-    return scorer_ids(scorers, hub, SimpleNamespace(scored=scored), asked, relative)["a"]
+    hub = hub or {name: SavedFeatures(name, Path(name)) for name in models}
+    return scorer_ids(scorers, hub, SimpleNamespace(scored=scored), asked, relative, image_size)["a"]
 
 
 def test_a_value_that_is_scaled_over_the_hub_is_remembered_for_that_hub_only():
@@ -29,3 +31,9 @@ def test_a_value_that_is_scaled_over_the_hub_is_remembered_for_that_hub_only():
 def test_other_settings_or_other_images_of_the_set_are_another_value():
     assert ids(scorers=SCORERS | {"disco": partial(disco, groups=4)})["disco"] != ids()["disco"]
     assert ids(scored=("train", "val"))["disco"] != ids()["disco"]
+
+
+def test_images_of_another_size_are_another_value():
+    model = PretrainedModel("a", Path, None, "none", "none", "MIT", Preprocessing(size=224))
+    hub = {"a": model, "b": model}
+    assert ids(hub=hub)["disco"] == ids(hub=hub, image_size=224)["disco"] != ids(hub=hub, image_size=56)["disco"]

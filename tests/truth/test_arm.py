@@ -11,7 +11,7 @@ from modelrank.truth.frozen import LinearProbe
 from modelrank.truth.grid import Racing
 from modelrank.truth.measure import cell_folder, measure
 from modelrank.truth.tasks import TransferTask
-from modelrank.types import ModelRankError
+from modelrank.types import ModelRankError, NotMeasured
 
 
 @pytest.mark.parametrize("racing", [None, Racing(start=0.05, rung=20, finalists=2, margin=1.0)])
@@ -61,6 +61,67 @@ def test_seconds_are_of_all_that_trained_a_stretch_and_a_cut_one_holds_no_other_
     (_, at_10, _), (_, at_30, _) = rest["curve"]
     assert at_10 == pytest.approx(first["curve"][0][1])
     assert rest["seconds"] > 0.9 * (at_30 - at_10), "what was trained before the kill counts"
+
+
+@pytest.fixture
+def make(tmp_path, digits, model, trainer, protocol):
+    """Trainings in a folder of that name."""
+    made = replace(protocol, curve=(1.0,))
+
+    def arm(name):
+        return made.arms(model, digits, trainer=trainer, folder=tmp_path, cache=tmp_path, seed=0)(
+            {"lr": 0.02, "wd": 0.0}, name=name
+        )
+
+    return arm
+
+
+def test_a_network_whose_checkpoint_is_gone_is_trained_again(make):
+    """Without it the network before its first step was measured, and left, as if it were the trained one."""
+    arm = make("one")
+    arm.advance(30)
+    known, weights = arm.test(30)["value"], arm.network(30).network.state_dict()
+    assert known > 0.3
+    (arm.folder / "last.ckpt").unlink()
+    (arm.folder / "test30.json").unlink()
+    assert arm.test(30)["value"] == known
+    arm.clear()
+    again = arm.network(30).network.state_dict()
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_damaged_checkpoint_is_said_and_trained_again(make, left, caplog):
+    whole = make("whole")
+    whole.advance(10)
+    end = whole.advance(30)["curve"][-1]
+    arm = make("damaged")
+    arm.advance(10)
+    path = arm.folder / "last.ckpt"
+    path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
+    assert arm.advance(30)["curve"][-1][::2] == end[::2]
+    assert "last.ckpt is damaged" in caplog.text
+    path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
+    assert arm.test(30)["value"] == whole.test(30)["value"]
+
+
+def test_what_was_found_at_a_step_is_found_again_when_the_training_is_further_on(make):
+    arm = make("one")
+    at_10, at_30 = arm.advance(10)["curve"][-1], arm.advance(30)["curve"][-1]
+    assert at_10[2] != at_30[2]
+    (arm.folder / "step10.json").write_text("{")
+    assert arm.advance(10)["curve"][-1] == at_10
+    assert arm.advance(30)["curve"][-1] == at_30
+
+
+def test_a_damaged_row_is_not_measured_again_where_only_known_ones_are_wanted(
+    tmp_path, digits, model, trainer, protocol
+):
+    folder = cell_folder(model, digits, protocol, cache=tmp_path, seed=0)
+    folder.mkdir(parents=True)
+    (folder / "row.json").write_text("{")
+    with pytest.raises(NotMeasured):
+        measure(model, digits, protocol, trainer=trainer, cache=tmp_path, anew=False)
 
 
 def test_a_training_cut_short_is_no_measurement(tmp_path, digits, model, protocol):

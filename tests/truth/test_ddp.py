@@ -60,3 +60,14 @@ def test_ranks_share_the_images_of_a_step(as_rank):
     as_rank(1, 3)
     with pytest.raises(ModelRankError, match=r"32 images a step cannot be shared equally by 3 processes"):
         batches[4]
+
+
+def test_ranks_draw_crops_of_their_own(as_rank):
+    images = TransformedImages([digits().splits["train"]], lambda image: torch.rand(1))
+    batches = StepBatches(images, 8, 0, lambda items: [float(drawn) for drawn, _, _ in items])
+    whole = batches[4]
+    assert len(set(whole)) == 8
+    as_rank(0, 2)
+    first = batches[4]
+    as_rank(1, 2)
+    assert len({*first, *batches[4]}) == 8

@@ -104,10 +104,10 @@ class StepBatches(Dataset[Any]):
             )
         batch = batch[rank::ranks]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of_step(self.seed, step, "images"))
+            torch.manual_seed(seed_of_step(self.seed, step, "images", rank))
             return self.collate([self.images[index] for index in batch])
 
 
-def seed_of_step(seed: int, step: int, purpose: str) -> int:
-    """A seed for one use of random numbers in one step, unlike those of other steps, uses and seeds."""
-    return zlib.crc32(f"{seed} {step} {purpose}".encode())
+def seed_of_step(seed: int, step: int, purpose: str, rank: int = 0) -> int:
+    """A seed for one use of random numbers in one step, unlike those of other steps, uses, seeds and processes."""
+    return zlib.crc32(f"{seed} {step} {purpose}{f' {rank}' if rank else ''}".encode())

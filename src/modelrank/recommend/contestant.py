@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelrank.truth.arm import Arm
@@ -34,6 +34,10 @@ class Rules:
     points: Sequence[Point]
     mode: Mode
     floor: bool = False
+
+    def numbers(self) -> dict[str, Any]:
+        """What decides a race; without a floor, as before there was one."""
+        return {key: value for key, value in asdict(self).items() if key != "floor" or value}
 
     @property
     def opening(self) -> int:

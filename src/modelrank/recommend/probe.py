@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch.nn import functional
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import replace_head
 
-PASSES = 5  # of one image, of which the median is taken, after one that is not counted
+PASSES = 10  # of one image, of which the least is taken, after one that is not counted
 STEPS = 3  # of which the least is taken: what else the machine does now comes and goes, and the race corrects
 IMAGES = 4  # of the training step that is timed and weighed; a batch costs in proportion
 
@@ -45,7 +44,7 @@ def probe(
     parameters = sum(weights.numel() for weights in network.parameters())
     network.eval()
     with torch.inference_mode():
-        latency = statistics.median(_timed(lambda: network(images[:1]), PASSES + 1, device)[1:])
+        latency = min(_timed(lambda: network(images[:1]), PASSES + 1, device)[1:])
     network.train()
     kept = 0
     # Counted as weights; what autograd keeps of a linear layer is a view on them.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 
@@ -43,17 +43,18 @@ class Race:
     trials: list[Trial] = field(default_factory=list)
 
     def predicted(self) -> Posterior:
-        """What is believed of all models after the trials so far."""
-        end = self.rules.rungs[-1]
+        """What is believed of all models after the trials so far.
+
+        All values have the error of one at their level, the mean of what the models came to: each by its own error, the
+        luckiest would count most.
+        """
+        end, valued = self.rules.rungs[-1], self._valued()
+        lasts = {trial.model: value for trial, value in valued}
+        noise = self.noise(fmean(lasts.values())) if lasts else 0.0
         return self.belief.given(
             [
-                Result(
-                    self.models.index(trial.model),
-                    value,
-                    max(self.rules.rungs[trial.rung] / end, HEAD),
-                    self.noise(value),
-                )
-                for trial, value in self._valued()
+                Result(self.models.index(one.model), value, max(self.rules.rungs[one.rung] / end, HEAD), noise)
+                for one, value in valued
             ]
         )
 
@@ -188,7 +189,9 @@ class Race:
         Returns why there is no further one.
         As many at a time as the executor has workers; what is running when it is sure is left to be cut off.
         """
-        self.trials[:] = [trial for trial in diary.trials if trial.model in self.models]  # others may be left out now
+        # Other models may be left out now. What failed is tried again: a full disk or a damaged file is mended by now,
+        # and a training that diverged says so from its folder.
+        self.trials[:] = [trial for trial in diary.trials if trial.model in self.models and not trial.reason]
         began: dict[str, float] = {}  # of the models in training
         while not (self.pick() in self.finished() and self.certainty() >= sure):
             while len(began) < executor.workers and (model := self.choose(budget - diary.spent, began)):

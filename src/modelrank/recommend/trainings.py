@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +22,8 @@ from modelrank.truth.grid import Point, label
 from modelrank.truth.protocol import MakeTrainer, check_task
 from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,9 @@ class Trainings:
         point = next(point for point in self.rules.points if point["lr"] == lr)
         make, steps = self._arms(name, tested=True), self.rules.rungs[rung]
         arm: Arm = make(point, **contestant.place(self.rules, rung))
-        if not arm.holds(steps):  # a later stretch was cut off, or its checkpoint given up: trained once more, the same
+        if not arm.holds(steps):  # a later stretch was cut off, and goes on from there if there is another budget
             arm = make(point, name=f"{label(point)}_{steps}")
-            if failed := arm.advance(steps).get("failed"):
-                raise ModelRankError(f"{name} at {label(point)}: {failed}")
-        return arm.test(steps), arm.network().network.eval()
+        return arm.test(steps), arm.network(steps).network.eval()
 
     def _arms(self, name: str, *, tested: bool) -> Callable[..., Arm]:
         model = self.models[name]
@@ -112,3 +113,20 @@ def rules(protocol: object, data: ImageData, shares: Sequence[float], widths: Se
         mode=TransferTask.mode,
         floor=racing is not None and racing.floor,
     )
+
+
+def drawn(data: ImageData, protocol: FineTuning, *, train: int, each: int, val: int) -> tuple[ImageData, ImageData]:
+    """What the race is run on, and of it what the features are read of. All images where there are few; of many,
+    stratified: of train as many as the steps of a training can see, of val `val`; and `train` of train for features, or
+    `each` a class where that is more."""
+    seen = data.limited({"train": protocol.steps * protocol.batch_size, "val": val})
+    few = seen.limited({"train": max(train, each * len(data.classes))})
+    if few is not data:
+        log.info(
+            "of %d images of train %d are drawn from for training (no more are seen in %d steps) and %d for scores and "
+            "heads; of %d of val %d",
+            *(len(one.splits["train"]) for one in (data, seen)),
+            protocol.steps,
+            *(len(one.splits[name]) for one, name in ((few, "train"), (data, "val"), (seen, "val"))),
+        )
+    return seen, few

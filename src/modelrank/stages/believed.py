@@ -30,7 +30,7 @@ def believed(
     trap, and the order elsewhere is memory.
     """
     scorers = {name: one for name, one in build.scorers(cfg).items() if "features" in facts_of(one).needs}
-    ids = scorer_ids(scorers, models, data, asked, hub.relative)
+    ids = scorer_ids(scorers, models, data, asked, hub.relative, cfg.hub.image_size)
     scores = pd.DataFrame(
         {name: {m: s.value for m, s in hub.rankings[name].scores.items()} for name in scorers if name in hub.rankings},
         index=list(models),
@@ -70,22 +70,25 @@ def scorer_ids(
     data: ImageData,
     asked: Asked,
     relative: Collection[str],
+    image_size: int | None,
 ) -> dict[str, dict[str, str]]:
     """model -> scorer -> what its value is of: the settings, how the images were seen and, where the values of the
-    `relative` ones are scaled over the hub, the hub."""
+    `relative` ones are scaled over the hub, the hub. image_size: pixels; None: each model's own."""
     hub = sorted(asked.models.values())
     return {
         name: {
-            scorer: short({"scorer": one, "by": _seen(model, data)} | ({"hub": hub} if scorer in relative else {}))
+            scorer: short(
+                {"scorer": one, "by": _seen(model, data, image_size)} | ({"hub": hub} if scorer in relative else {})
+            )
             for scorer, one in scorers.items()
         }
         for name, model in models.items()
     }
 
 
-def _seen(model: PretrainedModel, data: ImageData) -> dict[str, object]:
+def _seen(model: PretrainedModel, data: ImageData, image_size: int | None) -> dict[str, object]:
     """How the scorers saw the images: which of them, and how large."""
-    size = model.preprocessing.size if isinstance(model, PretrainedModel) else 0
+    size = model.preprocessing.at(image_size).size if isinstance(model, PretrainedModel) else 0
     how: dict[str, object] = {"scored": list(data.scored), "size": size}
     if isinstance(data, ImageData) and data.drawn_from is not None:
         how["images"] = len(data.scored_targets())

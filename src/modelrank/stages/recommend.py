@@ -29,7 +29,7 @@ from modelrank.recommend.contestant import Rules
 from modelrank.recommend.diary import Diary, read, write
 from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
-from modelrank.recommend.trainings import Trainings, rules
+from modelrank.recommend.trainings import Trainings, drawn, rules
 from modelrank.recommend.winner import TASKS, save
 from modelrank.report import figures, terminal
 from modelrank.report import race as page
@@ -41,6 +41,7 @@ from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
 from modelrank.truth import ledger
 from modelrank.truth.finetune import FineTuning
+from modelrank.truth.measure import Alone
 from modelrank.truth.metrics import sampling_error
 from modelrank.types import ModelRankError
 
@@ -57,15 +58,31 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     Writes recommend.csv (one row a model), race.csv (one row a trial), recommendation.json and race.png. Stopped by a
     signal it names the pick that it has; the same command goes on. Raises ModelRankError where no model is left.
     """
-    limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
+    seconds(cfg.budget, math.inf)  # refuse one that is none before any work
     models, data = opened(cfg, networks=True)
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
     raced = rules(protocol, data, cfg.race.shares, cfg.race.widths)
     assert isinstance(protocol, FineTuning)  # `rules` takes no other
-    seen, few = _drawn(data, protocol, **cfg.race.images)
+    seen, few = drawn(data, protocol, **cfg.race.images)
     folder = _folder(cfg, models, few, protocol, raced)
-    diary = Diary(folder)
+    with Alone(folder, "races these models on these images"):
+        return _race(cfg, tracker, models, data, (seen, few), protocol, raced, folder)
+
+
+def _race(
+    cfg: DictConfig,
+    tracker: Tracker,
+    models: Mapping[str, PretrainedModel],
+    data: ImageData,
+    images: tuple[ImageData, ImageData],
+    protocol: FineTuning,
+    raced: Rules,
+    folder: Path,
+) -> pd.DataFrame:
+    """All of `recommend` after its inputs, alone in the race's folder; images: see `drawn`."""
+    (seen, few), diary = images, Diary(folder)
+    limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
     promising = _promising_first(cfg, models, few, ledger.Asked.of(models.values(), data, protocol))
     probes, out = _probed(cfg, promising, protocol, folder, diary, limit)
     models = {name: model for name, model in models.items() if name not in out}
@@ -149,7 +166,7 @@ def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData)
     """Values on val of the trainings that came to their end, for predictions on other data sets. No truth: the rates
     were raced in another way than the protocol's, and val has chosen among them."""
     raced = f"{asked.protocol}, raced"
-    protocol_id = short({"raced": asked.protocol_id, "rules": asdict(race.rules), "images": dict(cfg.race.images)})
+    protocol_id = short({"raced": asked.protocol_id, "rules": race.rules.numbers(), "images": dict(cfg.race.images)})
     rows = [
         {"dataset": data.name, "model": model, "protocol": raced, "seed": cfg.seed}
         | {"model_id": asked.models[model], "data_id": asked.data_id, "protocol_id": protocol_id}
@@ -158,23 +175,6 @@ def _remember(cfg: DictConfig, race: Race, asked: ledger.Asked, data: ImageData)
     ]
     if rows:
         ledger.add(Path(cfg.paths.cache) / "truth" / "raced.csv", rows)
-
-
-def _drawn(data: ImageData, protocol: FineTuning, *, train: int, each: int, val: int) -> tuple[ImageData, ImageData]:
-    """What the race is run on, and of it what the features are read of. All images where there are few; of many,
-    stratified: of train as many as the steps of a training can see, of val `val`; and `train` of train for features, or
-    `each` a class where that is more."""
-    seen = data.limited({"train": protocol.steps * protocol.batch_size, "val": val})
-    few = seen.limited({"train": max(train, each * len(data.classes))})
-    if few is not data:
-        log.info(
-            "of %d images of train %d are drawn from for training (no more are seen in %d steps) and %d for scores and "
-            "heads; of %d of val %d",
-            *(len(one.splits["train"]) for one in (data, seen)),
-            protocol.steps,
-            *(len(one.splits[name]) for one, name in ((few, "train"), (data, "val"), (seen, "val"))),
-        )
-    return seen, few
 
 
 def _promising_first(
@@ -215,7 +215,7 @@ def _folder(
         "models": {name: ledger.model_id(model) for name, model in models.items()},
         "data": ledger.data_id(data),
         "protocol": ledger.protocol_id(protocol),
-        "race": asdict(raced),
+        "race": raced.numbers(),
         "seed": cfg.seed,
     }
     return Path(cfg.paths.cache) / "races" / key(content)[:32]

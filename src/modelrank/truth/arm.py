@@ -6,7 +6,9 @@ the step, so a training that was stopped and continued is the same training, wit
 
 from __future__ import annotations
 
+import logging
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -32,6 +34,7 @@ from modelrank.truth.protocol import MakeTrainer
 from modelrank.truth.tasks import TransferTask
 from modelrank.types import ModelRankError
 
+log = logging.getLogger(__name__)
 SETTINGS = SILENT | {"use_distributed_sampler": False}  # the loaders give each rank its share: see `ImageDataModule`
 
 
@@ -68,22 +71,17 @@ class Arm:
 
     def test(self, after: int) -> dict[str, Any]:
         """The value of the metric on the test split, other values beside it, and seconds, after step `after`."""
-        return remembered(self.folder / f"test{after}.json", self._test)
+        return remembered(self.folder / f"test{after}.json", lambda: self._test(after))
 
-    def network(self) -> TransferTask:
-        """The task with its network as it was left by the last stretch."""
+    def network(self, after: int) -> TransferTask:
+        """The task with its network as it is after that step."""
+        self._reach(after)
         return self._prepared()[0]
 
-    @property
-    def kept(self) -> bool:
-        """Whether there is a checkpoint."""
-        return self._checkpoint.exists()
-
     def holds(self, step: int) -> bool:
-        """Whether `network` is that of this step: not where a later stretch was cut off, or was given up."""
-        if not self.kept:
-            return step == 0
-        return torch.load(self._checkpoint, weights_only=True, mmap=True)["step"] == step
+        """Whether the checkpoint is of this step: not where a later stretch was cut off, or where it was given up."""
+        state = self._kept(mmap=True)
+        return step == (0 if state is None else state["step"])
 
     def clear(self) -> None:
         """Give back the disk space of the checkpoint; the arm cannot be continued after that."""
@@ -97,12 +95,36 @@ class Arm:
     def _checkpoint(self) -> Path:
         return self.folder / "last.ckpt"
 
+    def _kept(self, *, mmap: bool = False) -> dict[str, Any] | None:
+        """The checkpoint; None where there is none, or a damaged one, which is taken away."""
+        try:
+            return torch.load(self._checkpoint, weights_only=True, mmap=mmap)
+        except FileNotFoundError:
+            return None
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            if out_of_memory(error) or isinstance(error, PermissionError):
+                raise
+            log.warning("%s is damaged: it is trained again", self._checkpoint)
+            self.clear()
+            return None
+
+    def _reach(self, step: int) -> None:
+        """Train once more, which gives the same network, where the checkpoint is not of that step."""
+        if self.holds(step):
+            return
+        self.clear()
+        for found in self.folder.glob("step*.json"):
+            found.unlink(missing_ok=True)
+        if failed := self.advance(step).get("failed"):
+            raise ModelRankError(f"{self.title}: {failed}")
+
     def _prepared(self) -> tuple[TransferTask, ImageDataModule]:
         """Where the last stretch ended, or before the first step."""
-        weights = None if self.kept else self.head()  # first, since `prepare` seeds the generator
+        state = self._kept()
+        weights = self.head() if state is None else None  # first, since `prepare` seeds the generator
         task, module = self.prepare()
-        if self.kept:
-            task.restore(torch.load(self._checkpoint, weights_only=True))
+        if state is not None:
+            task.restore(state)
         elif weights is not None:
             task.start(weights)
         return task, module
@@ -110,6 +132,12 @@ class Arm:
     def _stretch(self, until: int) -> dict[str, Any]:
         with isolate_rng(), quiet():
             task, module = self._prepared()
+            if task.done > until:  # what was found at that step is lost, and the training further on
+                known = [one for one in task.curve if one[0] <= until]
+                if known and known[-1][0] == until:
+                    return {"curve": known, "seconds": known[-1][1]}
+                self.clear()
+                task, module = self._prepared()
             module.steps = range(task.done, until)
             before = task.trained_before - self._seconds_at_last_stretch(task.curve)  # what was cut off of this one
             watch = _Watch(module, {*self.curve, until} if "val" not in module.train_splits else (), self)
@@ -184,7 +212,8 @@ class Arm:
         watch.begin()
         return task, module, watch, self.trainer(precision=self.precision, callbacks=[watch], **SETTINGS)
 
-    def _test(self) -> dict[str, Any]:
+    def _test(self, after: int) -> dict[str, Any]:
+        self._reach(after)
         with isolate_rng(), quiet():
             task, module, watch, measuring = self._measuring()
             with self._in_memory(module):
@@ -226,7 +255,8 @@ class _Watch(Callback):
         self.val = self.module.val_dataloader() if self.curve else None
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(seed_of_step(self.module.seed, self.module.steps[batch_idx], "network"))
+        step = self.module.steps[batch_idx]
+        torch.manual_seed(seed_of_step(self.module.seed, step, "network", trainer.global_rank))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = self.module.steps[batch_idx] + 1

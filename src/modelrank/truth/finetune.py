@@ -229,12 +229,7 @@ class FineTuning:
         """The network that was measured at its chosen point, backbone and head, in eval mode; it is trained once more,
         which gives the same one, where its checkpoint is gone."""
         arm = self._final(self.arms(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed), point)
-        if not arm.kept:
-            if arm.folder.exists():
-                arm.discard()
-            if failed := arm.advance(self.steps).get("failed"):
-                raise ModelRankError(f"{model.name} at {label(point)}: {failed}")
-        return arm.network().network.eval()
+        return arm.network(self.steps).network.eval()
 
     def _final(self, make: Callable[..., Arm], point: Point) -> Arm:
         """The training whose network is measured on test."""
@@ -259,9 +254,7 @@ class FineTuning:
         """
         make = self.arms(model, data, trainer=trainer, folder=folder, cache=cache, seed=seed, weights_seed=weights_seed)
         arm = make(point)
-        if failed := arm.advance(self.steps).get("failed"):
-            raise ModelRankError(f"{model.name} at {label(point)}: {failed}")
-        network = arm.network().network.eval()
+        network = arm.network(self.steps).network.eval()
         arm.discard()
         return network
 

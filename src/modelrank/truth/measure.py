@@ -16,6 +16,7 @@ from modelrank import provenance
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
+from modelrank.packages import writable
 from modelrank.truth import curves, found_boxes
 from modelrank.truth.grid import remembered
 from modelrank.truth.ledger import add, data_id, model_id, protocol_id
@@ -46,12 +47,18 @@ def measure(
     ModelRankError: weights that cannot be had, or training that failed at every grid point.
     """
     folder = cell_folder(model, data, protocol, cache=cache, seed=seed)
-    if not anew and not (folder / "row.json").exists():
-        raise NotMeasured(f"{model.name} on {data.name}, seed {seed}: not measured before by {protocol.name}")
+
+    def compute() -> dict[str, Any]:
+        if not anew:  # not there, or damaged
+            raise NotMeasured(f"{model.name} on {data.name}, seed {seed}: not measured before by {protocol.name}")
+        return _row(model, data, protocol, trainer, folder, Path(cache), seed)
+
+    if not anew and not folder.exists():
+        compute()
     folder.mkdir(parents=True, exist_ok=True)
     # Under DDP the ranks are one measurement: rank 0 holds the lock for all.
-    with _Alone(folder / "lock") if _first() else nullcontext():
-        row = remembered(folder / "row.json", lambda: _row(model, data, protocol, trainer, folder, Path(cache), seed))
+    with Alone(folder, "is measuring this cell") if _first() else nullcontext():
+        row = remembered(folder / "row.json", compute)
     names = {"dataset": data.name, "model": model.name, "protocol": protocol.name}  # of today: they decide nothing
     ids = {"model_id": model_id(model), "data_id": data_id(data), "protocol_id": protocol_id(protocol)}
     return names | {"seed": seed} | ids | {name: value for name, value in row.items() if name not in (*EARLIER, *names)}
@@ -131,17 +138,19 @@ def _first() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-class _Alone:
-    """A file lock that says so when it has to wait."""
+class Alone:
+    """A lock on a folder, for this process; it says so when it has to wait. what: another process may be doing."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.lock = path, FileLock(path)
+    def __init__(self, folder: Path, what: str) -> None:
+        self.folder, self.what, self.lock = folder, what, FileLock(folder / "lock")
 
     def __enter__(self) -> None:
+        with writable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.lock.acquire(timeout=0)
         except Timeout:
-            log.warning("another process is measuring this cell (%s); waiting for it", self.path.parent)
+            log.warning("another process %s (%s); waiting for it", self.what, self.folder)
             self.lock.acquire()
 
     def __exit__(self, *error: object) -> None:

@@ -23,11 +23,14 @@ from torchmetrics.utilities import dim_zero_cat
 def sampling_error(metric: str, value: float, targets: np.ndarray) -> float:
     """Standard deviation of a value of a metric that comes from which images were drawn; targets: of the split.
 
-    accuracy: binomial, sqrt(p (1 - p) / N). mean_per_class_accuracy: sqrt(sum over c of p (1 - p) / N_c) / C, as if p
-    was that of each class. r2: 2 R (1 - R^2) / sqrt(N), of a squared correlation. Average precisions have no such
-    formula: as accuracies of the N images, too small where there are few objects. p (1 - p) counts as .02 at least.
+    accuracy: binomial, sqrt(p (1 - p) / N), p as if two images more had been right and two more wrong (Agresti and
+    Coull 1998): else the luckiest value on few images looks the most exact. mean_per_class_accuracy: sqrt(sum over c of
+    p (1 - p) / N_c) / C, as if p was that of each class. r2: 2 R (1 - R^2) / sqrt(N), of a squared correlation. Average
+    precisions have no such formula: as accuracies of the N images, too small where there are few objects. p (1 - p)
+    counts as .02 at least.
     """
-    spread = max(value * (1 - value), 0.02)
+    likely = (value * len(targets) + 2) / (len(targets) + 4)
+    spread = max(likely * (1 - likely), 0.02)
     if metric == "r2":
         return math.sqrt(max(4 * value * (1 - value) ** 2, 0.02) / len(targets))
     if metric == "mean_per_class_accuracy":
