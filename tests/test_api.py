@@ -212,6 +212,14 @@ def test_ranking_by_facts_and_logits():
         modelrank.rank(hub, LABELS, "leep", logits={"c": LOGITS})
 
 
+def test_facts_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"facts: parameters='5M' is no number; parameters needs the number of"):
+        modelrank.score("parameters", FEATURES, LABELS, facts={"parameters": "5M"})
+    with pytest.raises(ValueError, match=r"facts=5: give a mapping"):
+        modelrank.score("parameters", FEATURES, LABELS, facts=5)
+    assert modelrank.score("parameters", FEATURES, LABELS, facts={"parameters": np.int64(5)}).value == 5
+
+
 def test_nothing_to_rank():
     with pytest.raises(ModelRankError, match="below 0"):
         modelrank.rank({"a": FEATURES}, LABELS - 1)

@@ -147,6 +147,8 @@ def _data(
     general: ArrayLike | Tensor | None,
     facts: Mapping[str, float] | None,
 ) -> FeatureSet:
+    if not isinstance(facts, Mapping | None):
+        raise ValueError(f"facts={facts!r}: give a mapping, name of a fact -> its number")
     x = _features(features)
     y, found = read_targets(targets, task, boxes=boxes is not None)
 

@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import numbers
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -203,8 +204,11 @@ def prepare(data: FeatureSet, facts: ScorerFacts, name: str) -> FeatureSet:
         raise ScorerNotApplicable(f"{name} is for {', '.join(sorted(facts.reads))} as targets, not for {data.task}")
     for need in sorted(facts.needs - {"features", "targets"}):
         if need in _FACTS:
-            if data.facts.get(need) is None:
+            fact = data.facts.get(need)
+            if fact is None:
                 raise ScorerNotApplicable(f"{name} needs {_FACTS[need]}, which is not known for this model")
+            if not isinstance(fact, numbers.Real):
+                raise ValueError(f"facts: {need}={fact!r} is no number; {name} needs {_FACTS[need]}")
         elif getattr(data, need) is None:
             raise ScorerNotApplicable(f"{name} needs {need}, which this model or data set does not have")
     beside: set[Need] = set() if data.boxes is None else {"boxes"}  # some scorers take them where they are there
