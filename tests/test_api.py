@@ -1,4 +1,5 @@
 import doctest
+import re
 import subprocess
 import sys
 
@@ -133,6 +134,24 @@ def test_ranking():
     assert ranking.best == "good"
     assert ranking.scorer == "disco"
     assert "NaN" in ranking.failed["broken"]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda folder: folder / "none.npy", r"none\.npy cannot be read: No such file"),
+        (lambda folder: folder, "cannot be read: Is a directory"),
+        (lambda folder: torch.from_numpy(FEATURES).to_sparse(), r"features must be a dense tensor .*\.to_dense"),
+        (lambda folder: torch.from_numpy(FEATURES) * 1j, r"dense tensor of real numbers, got torch\.complex128"),
+    ],
+    ids=["missing", "folder", "sparse", "complex"],
+)
+def test_features_that_cannot_be_read_fail_by_themselves(tmp_path, make, reason):
+    ranking = modelrank.rank({"good": FEATURES, "bad": make(tmp_path)}, LABELS, "ncc")
+    assert ranking.best == "good"
+    assert re.search(reason, ranking.failed["bad"])
+    with pytest.raises(ValueError, match=reason):
+        modelrank.score("ncc", make(tmp_path), LABELS)
 
 
 def test_a_ranking_as_table_and_drawing():
