@@ -119,9 +119,9 @@ def test_splits_as_exports_call_them(tmp_path, names, splits):
 
 
 @pytest.mark.parametrize(("made", "message"), [
-    ({"train": "ab", "validation": "ab", "valid": "ab"}, "train/, valid/, validation/ and also"),
+    ({"train": "ab", "validation": "ab", "valid": "ab"}, "train/, valid/, validation/, two of them for one split"),
     ({"train": "ab", "other": "ab"}, r"train/ and also \['other'\]"),
-    ({"test": "ab", "val": "ab"}, "name its splits"),
+    ({"test": "ab", "val": "ab"}, r"has test/, val/, and no folder for train: name its splits train, val and test"),
     ({"learn": "ab", "check": "ab"}, r"all hold \['a', 'b'\].*copies\.folder\.splits"),
     ({"photos": "ab"}, "holds one folder, photos; if the classes are in it, give dataset.root="),
     ({"train": "ab", "val": "z"}, r"the classes \['z'\] are not among those of train"),

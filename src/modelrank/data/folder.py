@@ -118,10 +118,17 @@ class FolderCopy:
         others = [path for path in top if path not in named and images_below(path, LeftOut())]
         parts = {split: path for path, split in named.items()}
         if others or len(parts) < len(named) or "train" not in parts:
+            fault = (
+                f" and also {[shown(path, root) for path in others]}"
+                if others
+                else ", two of them for one split"
+                if len(parts) < len(named)
+                else ", and no folder for train"
+            )
             raise ModelRankError(
-                f"{shown(root)} has {', '.join(f'{shown(path, root)}/' for path in named)} and also "
-                f"{[shown(path, root) for path in others]}: name its splits train, val and test, or name them with "
-                f"{OPTION}='{{train: FOLDER, test: FOLDER}}', or with {OPTION}={{}} if all of them are classes"
+                f"{shown(root)} has {', '.join(f'{shown(path, root)}/' for path in named)}{fault}: name its splits "
+                f"train, val and test, or name them with {OPTION}='{{train: FOLDER, test: FOLDER}}', or with "
+                f"{OPTION}={{}} if all of them are classes"
             )
         left_out.add("folders without images", *(path for path in top if path not in named))
         left_out.add("images that are in the folder of no class", *(each for part in named for each in _direct(part)))
