@@ -1,6 +1,8 @@
 import logging
 import os
 import shutil
+import socket
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -223,6 +225,17 @@ def test_links_are_followed_and_circles_are_not(tmp_path):
     assert "a/more/000.png" in every_id(data)
     assert any("links to folders that were looked into already (b/loop)" in note for note in data.notes)
     assert any("3 images lie deeper in the folder of their class" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("name", ["a/pipe", "a/pipe.png"])
+def test_pipes_and_sockets_are_left_out_unopened(tmp_path, name):
+    root = image_folder(tmp_path / "images", {"a": 10, "b": 10})
+    os.mkfifo(root / name)
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(os.path.relpath(root / "a/socket.png"))  # the address of a socket is short
+    data = folder(root).load(tmp_path / "cache")
+    assert len(every_id(data)) == 20
+    assert f"left out: 2 pipes, sockets or devices ({name}, a/socket.png)" in data.notes
 
 
 def test_a_broken_link_is_named(tmp_path):

@@ -134,6 +134,9 @@ def _inside(folder: Path) -> list[Path]:
 
 def _is_image(path: Path, left_out: LeftOut) -> bool:
     suffix = path.suffix.lower()
+    if not path.is_file() and path.exists():  # to open a pipe is to wait for what is never written
+        left_out.add("pipes, sockets or devices", path)
+        return False
     if suffix in SUFFIXES or suffix in NOT_READ or _leads_nowhere(path):  # to an image, or to a folder of them
         return True
     with suppress(ModelRankError), opened(path):
