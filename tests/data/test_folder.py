@@ -2,6 +2,7 @@ import logging
 import os
 import shutil
 import socket
+import unicodedata
 from contextlib import closing
 
 import numpy as np
@@ -236,6 +237,18 @@ def test_pipes_and_sockets_are_left_out_unopened(tmp_path, name):
     data = folder(root).load(tmp_path / "cache")
     assert len(every_id(data)) == 20
     assert f"left out: 2 pipes, sockets or devices ({name}, a/socket.png)" in data.notes
+
+
+def test_accents_may_be_stored_in_either_way(tmp_path):
+    one, two = unicodedata.normalize("NFC", "été"), unicodedata.normalize("NFD", "été")
+    image_folder(tmp_path / "i/train", {one: 10, "b": 10})
+    image_folder(tmp_path / "i/test", {two: 5, "b": 5}, seed=50)
+    data = folder(tmp_path / "i").load(tmp_path / "cache")
+    assert data.classes == ("b", one)
+    assert np.bincount(data.splits["test"].targets).tolist() == [5, 5]
+    image_folder(tmp_path / "i/train", {two: 4}, seed=70)
+    with pytest.raises(ModelRankError, match=f"train has two folders of the name {one}, whose accents"):
+        folder(tmp_path / "i").load(tmp_path / "cache")
 
 
 def test_a_broken_link_is_named(tmp_path):
