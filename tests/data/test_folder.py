@@ -6,6 +6,7 @@ import unicodedata
 from contextlib import closing
 
 import numpy as np
+import PIL
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -295,6 +296,14 @@ def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
     assert "1 pictures are in several classes, so their labels contradict each other (train/a/001.png = " in caplog.text
     assert "1 pictures are several times in one class (val/b/000.png = val/b/copy.png)" in caplog.text
     assert len(data.notes) == 3
+
+
+def test_verdicts_go_by_the_reader_of_the_images(tmp_path, monkeypatch):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    for version in (PIL.__version__, "0"):
+        monkeypatch.setattr(PIL, "__version__", version)
+        folder(root).load(tmp_path / "cache")
+    assert len([*(tmp_path / "cache").rglob("checked-*.json")]) == 2
 
 
 def test_pictures_that_use_few_of_16_bits_are_refused(tmp_path):

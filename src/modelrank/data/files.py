@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import PIL
 
 from modelrank.data.copies import Places
 from modelrank.data.pixels import RULES, SUFFIXES, as_rgb, fault, opened, range_used, shown
@@ -195,7 +196,7 @@ def pictures(paths: Sequence[Path], found: Mapping[Path, Checked]) -> np.ndarray
 
 
 def _listing(paths: Sequence[Path]) -> str:
-    """Of paths, sizes and times. The time of the last change of the entry (ctime) cannot be set back."""
+    """Of paths, sizes, times and the reader. The time of the last change of the entry (ctime) cannot be set back."""
 
     def facts(path: Path) -> list[object]:
         try:
@@ -204,7 +205,7 @@ def _listing(paths: Sequence[Path]) -> str:
             return [shown(path)]
         return [shown(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
-    return key([RULES, [facts(path) for path in paths]])
+    return key([RULES, PIL.__version__, [facts(path) for path in paths]])
 
 
 def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
