@@ -298,6 +298,19 @@ def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
     assert len(data.notes) == 3
 
 
+def test_pictures_that_differ_in_fine_detail_are_no_copies(tmp_path):
+    root = tmp_path / "images"
+    board = np.indices((512, 512)).sum(0).astype(np.uint8) % 2 * 255
+    for number, (name, picture) in enumerate({"a": board, "b": 255 - board}.items()):
+        image_folder(root / name, {".": 9}, seed=50 * number)
+        Image.fromarray(picture).save(root / name / "fine.jpg", quality=95)
+        shutil.copy(root / name / "fine.jpg", root / name / "again.jpg")
+    notes = folder(root).load(tmp_path / "cache").notes
+    assert [note.removeprefix("identical images: ") for note in notes] == [
+        "2 pictures are several times in one class (a/again.jpg = a/fine.jpg; b/again.jpg = b/fine.jpg)"
+    ]
+
+
 def test_verdicts_go_by_the_reader_of_the_images(tmp_path, monkeypatch):
     root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
     for version in (PIL.__version__, "0"):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,13 @@ def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
         return dict(zip(paths, told, strict=True))
     with ThreadPoolExecutor() as pool:  # PIL decodes without holding the interpreter's lock
         told = list(progress(pool.map(_looked_at, paths), "check images", len(paths), "images"))
+        contents: dict[str, set[str]] = defaultdict(set)
+        for one in told:
+            contents[one.pixels].add(one.content)
+        alike = [n for n, one in enumerate(told) if not one.fault and len(contents[one.pixels]) > 1]
+        whole = pool.map(partial(_looked_at, draft=False), [paths[n] for n in alike])
+        for n, one in zip(alike, whole, strict=True):
+            told[n] = one
     with suppress(OSError):  # a read-only cache works too, the images are only looked at each time
         verdict.parent.mkdir(parents=True, exist_ok=True)
         scratch = verdict.with_suffix(f".{os.getpid()}.tmp")
@@ -222,13 +230,14 @@ def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
     return dict(zip(paths, told, strict=True))
 
 
-def _looked_at(path: Path) -> Checked:
+def _looked_at(path: Path, draft: bool = True) -> Checked:
+    """draft: let a JPEG be decoded small; pictures that differ in fine detail alone may then be alike."""
     content = ""
     try:
         content = digest(path)
         with opened(path) as image:
             size = image.size
-            if image.format in ("JPEG", "MPO"):
+            if draft and image.format in ("JPEG", "MPO"):
                 image.draft("RGB", (64, 64))  # reads the whole file, but at a fraction of the arithmetic
             used = range_used(image)
             seen = as_rgb(image)
