@@ -1,4 +1,5 @@
 import doctest
+import re
 import subprocess
 import sys
 
@@ -135,6 +136,24 @@ def test_ranking():
     assert "NaN" in ranking.failed["broken"]
 
 
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda folder: folder / "none.npy", r"none\.npy cannot be read: No such file"),
+        (lambda folder: folder, "cannot be read: Is a directory"),
+        (lambda folder: torch.from_numpy(FEATURES).to_sparse(), r"features must be a dense tensor .*\.to_dense"),
+        (lambda folder: torch.from_numpy(FEATURES) * 1j, r"dense tensor of real numbers, got torch\.complex128"),
+    ],
+    ids=["missing", "folder", "sparse", "complex"],
+)
+def test_features_that_cannot_be_read_fail_by_themselves(tmp_path, make, reason):
+    ranking = modelrank.rank({"good": FEATURES, "bad": make(tmp_path)}, LABELS, "ncc")
+    assert ranking.best == "good"
+    assert re.search(reason, ranking.failed["bad"])
+    with pytest.raises(ValueError, match=reason):
+        modelrank.score("ncc", make(tmp_path), LABELS)
+
+
 def test_a_ranking_as_table_and_drawing():
     broken = "<b>broken</b> $x_1$"
     ranking = modelrank.rank(
@@ -210,6 +229,14 @@ def test_ranking_by_facts_and_logits():
     assert "logits" in by_leep.failed["b"]
     with pytest.raises(ValueError, match="logits names models"):
         modelrank.rank(hub, LABELS, "leep", logits={"c": LOGITS})
+
+
+def test_facts_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"facts: parameters='5M' is no number; parameters needs the number of"):
+        modelrank.score("parameters", FEATURES, LABELS, facts={"parameters": "5M"})
+    with pytest.raises(ValueError, match=r"facts=5: give a mapping"):
+        modelrank.score("parameters", FEATURES, LABELS, facts=5)
+    assert modelrank.score("parameters", FEATURES, LABELS, facts={"parameters": np.int64(5)}).value == 5
 
 
 def test_nothing_to_rank():

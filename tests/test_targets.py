@@ -68,6 +68,8 @@ def test_objects_of_boxes_have_classes_too():
     (np.eye(4)[LABELS], "classification", r"wants one class a sample.*targets\.argmax\(1\)"),
     (LABELS[:, None, None], None, r"of shape \(40, 1, 1\)"),
     (3, None, r"of shape \(\)"),
+    ([], None, r"targets are empty, of shape \(0,\); give one for each row of the features"),
+    ([], "regression", "targets are empty"),
     (LABELS, "clasification", "task='clasification': give one of classification, "),
 ])  # fmt: skip
 def test_what_cannot_be_read_is_said(y, task, message):

@@ -147,6 +147,8 @@ def _data(
     general: ArrayLike | Tensor | None,
     facts: Mapping[str, float] | None,
 ) -> FeatureSet:
+    if not isinstance(facts, Mapping | None):
+        raise ValueError(f"facts={facts!r}: give a mapping, name of a fact -> its number")
     x = _features(features)
     y, found = read_targets(targets, task, boxes=boxes is not None)
 
@@ -168,7 +170,10 @@ def _data(
 
 def _features(features: ArrayLike | Tensor | Path | str) -> Tensor:
     if isinstance(features, str | Path):
-        return cast(Tensor, FeatureFile(features))  # it has all of a tensor that a scorer looks at
+        try:
+            return cast(Tensor, FeatureFile(features))  # it has all of a tensor that a scorer looks at
+        except OSError as error:
+            raise ValueError(f"the features {features} cannot be read: {error.strerror or error}") from error
     return _floating("features", features)
 
 
@@ -179,6 +184,9 @@ def _floating(name: str, array: ArrayLike | Tensor) -> Tensor:
 
 def _tensor(name: str, array: ArrayLike | Tensor) -> Tensor:
     if isinstance(array, Tensor):
+        if array.layout != torch.strided or array.is_quantized or array.is_complex():
+            kind = f"{array.dtype}, {array.layout}"
+            raise ValueError(f"{name} must be a dense tensor of real numbers, got {kind}; give .to_dense(), or floats")
         return array.detach()
     if np.ma.is_masked(array):
         raise ValueError(f"{name} is masked in {int(np.ma.count_masked(array))} places; drop or fill these rows")

@@ -82,7 +82,7 @@ class CollectRows(Callback):
         rows = rows.assign(**job) if len(rows) else pd.DataFrame([job])
         results = Path(hydra.sweep.dir) / RESULTS
         with FileLock(str(results.with_name(".results.lock"))):
-            earlier = [_without(pd.read_csv(results), job["overrides"])] if results.exists() else []
+            earlier = [_without(_as_written(results), job["overrides"])] if results.exists() else []
             together = pd.concat([*earlier, rows], ignore_index=True)
             temporary = results.with_suffix(f".{os.getpid()}.tmp")
             together.to_csv(temporary, index=False)
@@ -95,9 +95,7 @@ def already_done() -> bool:
     results = Path(hydra.sweep.dir) / RESULTS
     if hydra.mode != RunMode.MULTIRUN or not results.exists():
         return False
-    import pandas as pd
-
-    rows = pd.read_csv(results)
+    rows = _as_written(results)
     return bool(((_jobs(rows) == _overrides()) & (rows.job_status == "ok")).any())
 
 
@@ -120,7 +118,7 @@ def _overrides() -> str:
 
 def _jobs(rows: pd.DataFrame) -> pd.Series:
     """The same of the rows of results.csv, also of those of earlier versions."""
-    return rows.overrides.fillna("").str.replace(r"(^| )skip_done=\S+", "", regex=True).str.strip()
+    return rows.overrides.str.replace(r"(^| )skip_done=\S+", "", regex=True).str.strip()
 
 
 def _without(rows: pd.DataFrame, overrides: str) -> pd.DataFrame:
@@ -134,8 +132,15 @@ def _job_rows(folder: Path, since: float) -> pd.DataFrame:
     for name in ROW_FILES:
         if (folder / name).exists() and (folder / name).stat().st_mtime >= since:
             with suppress(pd.errors.EmptyDataError):  # no scorer had a value: the next file holds the reasons
-                return pd.read_csv(folder / name)
+                return _as_written(folder / name)
     return pd.DataFrame()
+
+
+def _as_written(path: Path) -> pd.DataFrame:
+    """The cells as text, for they are written again: ids of digits alone, `1e5` and `null` would come back changed."""
+    import pandas as pd
+
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def _first_line(error: Any) -> str:

@@ -31,6 +31,8 @@ def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool 
             f"task={task!r}: give one of {', '.join(get_args(Task))}, or None for what the targets look like"
         )
     y = _values(targets)
+    if not y.size:
+        raise ValueError(f"targets are empty, of shape {y.shape}; give one for each row of the features")
     if y.ndim not in (1, 2):
         raise ValueError(f"targets are of shape {y.shape}; give N labels or numbers, or N x C")
     if y.ndim == 2 and y.shape[1] == 1 and task != "multilabel":

@@ -1,8 +1,12 @@
 import logging
 import os
 import shutil
+import socket
+import unicodedata
+from contextlib import closing
 
 import numpy as np
+import PIL
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -119,9 +123,9 @@ def test_splits_as_exports_call_them(tmp_path, names, splits):
 
 
 @pytest.mark.parametrize(("made", "message"), [
-    ({"train": "ab", "validation": "ab", "valid": "ab"}, "train/, valid/, validation/ and also"),
+    ({"train": "ab", "validation": "ab", "valid": "ab"}, "train/, valid/, validation/, two of them for one split"),
     ({"train": "ab", "other": "ab"}, r"train/ and also \['other'\]"),
-    ({"test": "ab", "val": "ab"}, "name its splits"),
+    ({"test": "ab", "val": "ab"}, r"has test/, val/, and no folder for train: name its splits train, val and test"),
     ({"learn": "ab", "check": "ab"}, r"all hold \['a', 'b'\].*copies\.folder\.splits"),
     ({"photos": "ab"}, "holds one folder, photos; if the classes are in it, give dataset.root="),
     ({"train": "ab", "val": "z"}, r"the classes \['z'\] are not among those of train"),
@@ -225,6 +229,29 @@ def test_links_are_followed_and_circles_are_not(tmp_path):
     assert any("3 images lie deeper in the folder of their class" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("name", ["a/pipe", "a/pipe.png"])
+def test_pipes_and_sockets_are_left_out_unopened(tmp_path, name):
+    root = image_folder(tmp_path / "images", {"a": 10, "b": 10})
+    os.mkfifo(root / name)
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(os.path.relpath(root / "a/socket.png"))  # the address of a socket is short
+    data = folder(root).load(tmp_path / "cache")
+    assert len(every_id(data)) == 20
+    assert f"left out: 2 pipes, sockets or devices ({name}, a/socket.png)" in data.notes
+
+
+def test_accents_may_be_stored_in_either_way(tmp_path):
+    one, two = unicodedata.normalize("NFC", "été"), unicodedata.normalize("NFD", "été")
+    image_folder(tmp_path / "i/train", {one: 10, "b": 10})
+    image_folder(tmp_path / "i/test", {two: 5, "b": 5}, seed=50)
+    data = folder(tmp_path / "i").load(tmp_path / "cache")
+    assert data.classes == ("b", one)
+    assert np.bincount(data.splits["test"].targets).tolist() == [5, 5]
+    image_folder(tmp_path / "i/train", {two: 4}, seed=70)
+    with pytest.raises(ModelRankError, match=f"train has two folders of the name {one}, whose accents"):
+        folder(tmp_path / "i").load(tmp_path / "cache")
+
+
 def test_a_broken_link_is_named(tmp_path):
     root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
     (root / "a/gone.png").symlink_to(tmp_path / "nowhere.png")
@@ -269,6 +296,27 @@ def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
     assert "1 pictures are in several classes, so their labels contradict each other (train/a/001.png = " in caplog.text
     assert "1 pictures are several times in one class (val/b/000.png = val/b/copy.png)" in caplog.text
     assert len(data.notes) == 3
+
+
+def test_pictures_that_differ_in_fine_detail_are_no_copies(tmp_path):
+    root = tmp_path / "images"
+    board = np.indices((512, 512)).sum(0).astype(np.uint8) % 2 * 255
+    for number, (name, picture) in enumerate({"a": board, "b": 255 - board}.items()):
+        image_folder(root / name, {".": 9}, seed=50 * number)
+        Image.fromarray(picture).save(root / name / "fine.jpg", quality=95)
+        shutil.copy(root / name / "fine.jpg", root / name / "again.jpg")
+    notes = folder(root).load(tmp_path / "cache").notes
+    assert [note.removeprefix("identical images: ") for note in notes] == [
+        "2 pictures are several times in one class (a/again.jpg = a/fine.jpg; b/again.jpg = b/fine.jpg)"
+    ]
+
+
+def test_verdicts_go_by_the_reader_of_the_images(tmp_path, monkeypatch):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+    for version in (PIL.__version__, "0"):
+        monkeypatch.setattr(PIL, "__version__", version)
+        folder(root).load(tmp_path / "cache")
+    assert len([*(tmp_path / "cache").rglob("checked-*.json")]) == 2
 
 
 def test_pictures_that_use_few_of_16_bits_are_refused(tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hydra.errors import InstantiationException
 from tests.data.making import folder, image_folder, noise
+from tests.data.making_detection import IMAGES, coco, dataset
 
 from modelrank.data.copies import Contents
 from modelrank.data.images import ImageSplit
@@ -196,6 +197,18 @@ def test_a_class_that_is_never_judged_is_said(tmp_path, caplog):
         f"1 of 3 classes have no {split} image and are not judged there: lone" for split in ("val", "test")
     )
     assert data.notes[0] in caplog.text
+
+
+def test_a_class_without_objects_is_said(tmp_path):
+    data = dataset("coco_folder", coco(tmp_path / "d")).load(tmp_path / "cache")
+    told = [note for note in data.notes if "classes" in note]
+    assert told == [
+        "2 of 3 classes have no val object and are not judged there: ant, cat",
+        "2 of 3 classes have no test object and are not judged there: bee, cat",
+    ]
+    lone = [("train", "a", (40, 20), [("bee", 0, 0, 40, 20)]), *IMAGES[2:]]
+    data = dataset("coco_folder", coco(tmp_path / "e", lone)).load(tmp_path / "cache")
+    assert "1 of 3 classes have no train object and are not learnt there: ant" in data.notes
 
 
 def test_copies_of_a_picture_are_not_parted_by_a_cut(tmp_path):

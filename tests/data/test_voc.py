@@ -49,6 +49,14 @@ def test_without_lists_all_annotations_are_train(tmp_path):
     assert [len(data.splits[split]) for split in ("train", "val", "test")] == [6, 2, 2]
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_list_is_refused(tmp_path, split):
+    root = voc(tmp_path / "d")
+    (root / f"ImageSets/Main/{split}.txt").write_text("\n")
+    with pytest.raises(ModelRankError, match=rf"Main/{split}\.txt names no image; fill it, or remove it"):
+        dataset("voc_folder", root).load(tmp_path / "cache")
+
+
 def test_an_image_listed_twice_is_refused(tmp_path):
     root = voc(tmp_path / "d")
     with (root / "ImageSets/Main/train.txt").open("a") as file:

@@ -171,6 +171,13 @@ def test_of_two_networks_that_fit_one_must_be_chosen(tmp_path):
     assert torch.equal(target[3].weight, teacher[3].weight)
 
 
+def test_names_that_would_be_the_same_are_refused(tmp_path):
+    both = below("encoder_q.", small().state_dict()) | below("encoder_k.", small().state_dict())
+    with pytest.raises(ModelRankError, match=r"a\.pth: rename=.*gives encoder_q\.\S+ and encoder_k\.\S+ the same name"):
+        saved(tmp_path / "a.pth", both, rename={r"encoder_[qk]\.": ""}).load_into(small(), tmp_path)
+    saved(tmp_path / "a.pth", both, rename={r"encoder_q\.": ""}, drop=["encoder_k."]).load_into(small(), tmp_path)
+
+
 def test_where_the_network_is_may_be_said_and_is_part_of_the_identity(tmp_path):
     first, second, target = small(), small(), small()
     content = {"a": first.state_dict(), "b": second.state_dict()}

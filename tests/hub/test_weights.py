@@ -124,6 +124,18 @@ def test_names_are_kept_left_out_and_renamed(tmp_path):
     assert_same(model, trained())
 
 
+def test_names_that_would_be_the_same_are_refused(tmp_path):
+    state = trained().state_dict()
+    twice = {f"{half}.{name}": value for half in ("query", "key") for name, value in state.items()}
+    rename = {r"^(query|key)\.": ""}
+    with pytest.raises(ModelRankError, match=r"gives query\.0\.weight and key\.0\.weight the same name, 0\.weight"):
+        carried(saved(twice), tmp_path, rename=rename).load_into(network(), tmp_path)
+    weights = carried(saved(twice), tmp_path, rename=rename, keep="^query")
+    model = network()
+    weights.load_into(model, tmp_path)
+    assert_same(model, trained())
+
+
 def test_other_names_in_the_same_order(tmp_path):
     state = {
         f"layer{i}": value for i, (name, value) in enumerate(trained().state_dict().items()) if "tracked" not in name

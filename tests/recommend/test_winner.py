@@ -1,3 +1,4 @@
+import io
 import json
 from dataclasses import replace
 from functools import partial
@@ -105,10 +106,47 @@ def test_predicts_files_pictures_and_arrays(saved, tmp_path, data):
     with pytest.raises(ModelRankError, match=r"no-such\.png"):
         found.predict(tmp_path / "no-such.png")
     assert found.predict(np.stack(arrays)) == names
-    for wrong, says in ((arrays[0] / 255, "an array of float64, .* is no image"), (None, "None is no image")):
-        with pytest.raises(ModelRankError, match=says):
-            found.predict(wrong)
     assert repr(found).startswith(f"FineTuned({found.facts['name']} on ")
+
+
+def truncated(suffix):
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, suffix)
+    return Image.open(io.BytesIO(file.getvalue()[:-500]))
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (PIXELS / 255, r"^an array of float64, \(64, 64, 3\), is no image; give files"),
+        (PIXELS.transpose(2, 0, 1), r"^an array of uint8, \(3, 64, 64\), is no image; give .* H x W x 3"),
+        (PIXELS.transpose(2, 0, 1)[None], r"^an array of uint8, \(3, 64, 64\), is no image"),
+        (PIXELS[:, :, :1], r"^an array of uint8, \(64, 64, 1\), is no image"),
+        (PIXELS[:0], r"^an array of uint8, \(0, 64, 3\), is no image"),
+        (Image.new("RGB", (0, 5)), r"^a PIL image of 0 x 5 pixels, mode RGB, is no image"),
+        (torch.zeros(3, 64, 64), r"^a tensor of torch\.float32, \(3, 64, 64\), is no image"),
+        (
+            Image.fromarray(PIXELS[:, :, 0].astype(np.float32)),
+            "64 pixels, mode F, cannot be read: its floating numbers",
+        ),
+        (truncated("JPEG"), "^a PIL image of 64 x 64 pixels, mode RGB, cannot be read: .*truncated"),
+        (truncated("PNG"), "^a PIL image of 64 x 64 pixels, mode RGB, cannot be read: .*truncated"),
+        (None, "^None is no image"),
+    ],
+)
+def test_what_is_no_image_is_said_in_one_sentence(saved, wrong, says):
+    with pytest.raises(ModelRankError, match=says):
+        load(saved).predict(wrong)
+
+
+def test_grey_and_transparent_arrays_are_read_as_files_are(saved, tmp_path):
+    found, alpha = load(saved), np.dstack([PIXELS, PIXELS[:, :, 0]])
+    for array in (PIXELS[:, :, 0], alpha):
+        Image.fromarray(array).save(tmp_path / "one.png")
+        np.testing.assert_array_equal(found.outputs(array), found.outputs(tmp_path / "one.png"))
 
 
 def test_the_folder_of_the_run_and_the_file_of_the_weights_do_as_well(saved, tmp_path):

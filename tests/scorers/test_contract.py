@@ -267,6 +267,26 @@ def test_features_that_are_not_finite_are_refused(name, bad):
         value(name, fresh(data, features=x))
 
 
+@pytest.mark.parametrize("name", ["disco", "logme", "ncc"])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda boxes: boxes[:, :3], r"boxes must be N x 4 .*\(60, 3\)"),
+        (lambda boxes: boxes[:, :1], r"boxes must be N x 4 .*\(60, 1\)"),
+        (lambda boxes: boxes[:, 0], r"boxes must be a matrix .*\(60,\)"),
+        (lambda boxes: boxes[:-1], "boxes has 59 rows, features has 60"),
+        (lambda boxes: boxes * 640, r"boxes must be within 0\.\.1 .*divide pixels by the width and height"),
+        (lambda boxes: boxes - 0.5, r"boxes must be within 0\.\.1 .*got -0\.3"),
+        (lambda boxes: boxes / (boxes > 0.2), "boxes holds .* NaN or infinite values of 240"),
+    ],
+)
+def test_boxes_that_are_none_are_refused_wherever_they_are_given(name, wrong, says):
+    data = fresh(problem(name), task="detection")
+    with pytest.raises(ValueError, match=says):
+        value(name, fresh(data, boxes=wrong(data.boxes)))
+    assert math.isfinite(value(name, fresh(data, boxes=data.boxes * 1.05)))
+
+
 @scorers
 def test_what_is_missing_is_said(name):
     data = problem(name)

@@ -60,6 +60,25 @@ def test_other_features_settings_or_code_have_other_scores(tmp_path, monkeypatch
     assert value(base).outcome.value == 5
 
 
+def test_what_scorers_compute_with_is_part_of_their_code_and_versions(tmp_path, monkeypatch):
+    solver = tmp_path / "linear.py"
+    solver.write_text("old")
+    known, told = {}, score_store.version
+    for name, change in {
+        "as it is": lambda: None,
+        "solver": lambda: monkeypatch.setattr(score_store, "LINEAR", solver),
+        "edited": lambda: solver.write_text("new"),
+        "scipy": lambda: monkeypatch.setattr(score_store, "version", lambda p: "0" if p == "scipy" else told(p)),
+        "scikit-learn": lambda: monkeypatch.setattr(score_store, "version", lambda package: "0"),
+    }.items():
+        change()
+        score_store.code.cache_clear()
+        scored = Scored(Score(float(len(known))), "", "")
+        known[name] = ScoreStore(tmp_path).remembered("a", lambda scored=scored: scored).outcome.value
+    score_store.code.cache_clear()
+    assert list(known.values()) == [0, 1, 2, 3, 4]
+
+
 def test_a_damaged_file_is_computed_anew(tmp_path):
     store = ScoreStore(tmp_path)
     store.remembered("a", lambda: Scored(Score(1.0), "", ""))

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL
 
 from modelrank.data.copies import Places
 from modelrank.data.pixels import RULES, SUFFIXES, as_rgb, fault, opened, range_used, shown
@@ -134,6 +136,9 @@ def _inside(folder: Path) -> list[Path]:
 
 def _is_image(path: Path, left_out: LeftOut) -> bool:
     suffix = path.suffix.lower()
+    if not path.is_file() and path.exists():  # to open a pipe is to wait for what is never written
+        left_out.add("pipes, sockets or devices", path)
+        return False
     if suffix in SUFFIXES or suffix in NOT_READ or _leads_nowhere(path):  # to an image, or to a folder of them
         return True
     with suppress(ModelRankError), opened(path):
@@ -192,7 +197,7 @@ def pictures(paths: Sequence[Path], found: Mapping[Path, Checked]) -> np.ndarray
 
 
 def _listing(paths: Sequence[Path]) -> str:
-    """Of paths, sizes and times. The time of the last change of the entry (ctime) cannot be set back."""
+    """Of paths, sizes, times and the reader. The time of the last change of the entry (ctime) cannot be set back."""
 
     def facts(path: Path) -> list[object]:
         try:
@@ -201,7 +206,7 @@ def _listing(paths: Sequence[Path]) -> str:
             return [shown(path)]
         return [shown(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
-    return key([RULES, [facts(path) for path in paths]])
+    return key([RULES, PIL.__version__, [facts(path) for path in paths]])
 
 
 def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
@@ -210,6 +215,13 @@ def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
         return dict(zip(paths, told, strict=True))
     with ThreadPoolExecutor() as pool:  # PIL decodes without holding the interpreter's lock
         told = list(progress(pool.map(_looked_at, paths), "check images", len(paths), "images"))
+        contents: dict[str, set[str]] = defaultdict(set)
+        for one in told:
+            contents[one.pixels].add(one.content)
+        alike = [n for n, one in enumerate(told) if not one.fault and len(contents[one.pixels]) > 1]
+        whole = pool.map(partial(_looked_at, draft=False), [paths[n] for n in alike])
+        for n, one in zip(alike, whole, strict=True):
+            told[n] = one
     with suppress(OSError):  # a read-only cache works too, the images are only looked at each time
         verdict.parent.mkdir(parents=True, exist_ok=True)
         scratch = verdict.with_suffix(f".{os.getpid()}.tmp")
@@ -218,13 +230,14 @@ def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
     return dict(zip(paths, told, strict=True))
 
 
-def _looked_at(path: Path) -> Checked:
+def _looked_at(path: Path, draft: bool = True) -> Checked:
+    """draft: let a JPEG be decoded small; pictures that differ in fine detail alone may then be alike."""
     content = ""
     try:
         content = digest(path)
         with opened(path) as image:
             size = image.size
-            if image.format in ("JPEG", "MPO"):
+            if draft and image.format in ("JPEG", "MPO"):
                 image.draft("RGB", (64, 64))  # reads the whole file, but at a fraction of the arithmetic
             used = range_used(image)
             seen = as_rgb(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ class FolderCopy:
         parts = self._parts(root, left_out)
         for place in dict.fromkeys((root, *parts.values())):
             beside_classes(place, left_out)
-        classes = tuple(path.name for path in folders(parts["train"]))
+        classes = tuple(_by_class(parts["train"]))
         if not classes:
             raise ModelRankError(
                 f"{shown(root)}: no class folders; put the images of each class into a folder of its own"
@@ -118,10 +119,17 @@ class FolderCopy:
         others = [path for path in top if path not in named and images_below(path, LeftOut())]
         parts = {split: path for path, split in named.items()}
         if others or len(parts) < len(named) or "train" not in parts:
+            fault = (
+                f" and also {[shown(path, root) for path in others]}"
+                if others
+                else ", two of them for one split"
+                if len(parts) < len(named)
+                else ", and no folder for train"
+            )
             raise ModelRankError(
-                f"{shown(root)} has {', '.join(f'{shown(path, root)}/' for path in named)} and also "
-                f"{[shown(path, root) for path in others]}: name its splits train, val and test, or name them with "
-                f"{OPTION}='{{train: FOLDER, test: FOLDER}}', or with {OPTION}={{}} if all of them are classes"
+                f"{shown(root)} has {', '.join(f'{shown(path, root)}/' for path in named)}{fault}: name its splits "
+                f"train, val and test, or name them with {OPTION}='{{train: FOLDER, test: FOLDER}}', or with "
+                f"{OPTION}={{}} if all of them are classes"
             )
         left_out.add("folders without images", *(path for path in top if path not in named))
         left_out.add("images that are in the folder of no class", *(each for part in named for each in _direct(part)))
@@ -165,17 +173,32 @@ def _refuse_unclear(root: Path, top: list[Path]) -> None:
         )
 
 
+def _by_class(part: Path) -> dict[str, Path]:
+    """Class -> its folder. Systems store accents as one letter or as two (NFC, NFD); here it is one."""
+    found: dict[str, Path] = {}
+    for path in folders(part):
+        name = unicodedata.normalize("NFC", path.name)
+        if name in found:
+            raise ModelRankError(
+                f"{shown(part)} has two folders of the name {shown(Path(name))}, whose accents are stored in two ways; "
+                "put their images into one, or rename one"
+            )
+        found[name] = path
+    return found
+
+
 def _class_files(part: Path, classes: tuple[str, ...], left_out: LeftOut) -> list[tuple[Path, int]]:
     """(path, class) of every image, by class and path; every class folder that is there must hold an image."""
-    if unknown := [shown(path, part) for path in folders(part) if path.name not in classes]:
+    there = _by_class(part)
+    if unknown := [shown(path, part) for name, path in there.items() if name not in classes]:
         known = [shown(Path(name)) for name in classes]
         raise ModelRankError(f"{shown(part)}: the classes {unknown} are not among those of train, {known}")
     listed = []
     for label, name in enumerate(classes):
-        if not (part / name).is_dir():
+        if name not in there:
             continue  # a val or test split may lack a rare class
-        found = images_below(part / name, left_out)
+        found = images_below(there[name], left_out)
         if not found:
-            raise ModelRankError(f"{shown(part / name)}: a class folder without images; add some or remove the folder")
+            raise ModelRankError(f"{shown(there[name])}: a class folder without images; add some or remove the folder")
         listed += [(path, label) for path in found]
     return listed

@@ -61,7 +61,7 @@ def opened(path: str | Path | BinaryIO, name: str = "") -> Iterator[Image.Image]
 
 
 def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
-    """An RGB image of a file, of an H x W (x 3) uint8 array, or of a PIL image in any mode; its first one if several.
+    """An RGB image of a file (its first one if several), an H x W (x 3 or 4) uint8 array or a PIL image in any mode.
 
     Turned upright by the EXIF note that phones write. Transparent pixels show white (dropping alpha would show whatever
     colour lies under it, mostly black). 16-bit numbers are scaled to 8 bit (PIL would clip them to white), floating
@@ -69,7 +69,7 @@ def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
     ModelRankError names a file that cannot be read.
     """
     if isinstance(image, np.ndarray):
-        return Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+        return _converted(Image.fromarray(np.ascontiguousarray(image)))
     if not isinstance(image, Image.Image):
         with opened(image) as file:
             return as_rgb(file)

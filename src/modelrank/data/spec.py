@@ -187,14 +187,17 @@ class DatasetSpec:
         return {name: cut[name] for name in ("train", "val", "test")}
 
     def _not_judged(self, splits: Mapping[str, ImageSplit], classes: Sequence[str]) -> list[str]:
-        """Sentences on classes of which a split has no image."""
+        """Sentences on classes of which a split has no image, or no object."""
         notes = []
-        for name in ("train", "val", "test") if self.task == "classification" else ():
-            counts = np.bincount(splits[name].targets, minlength=len(classes))
+        thing = {"classification": "image", "detection": "object"}.get(self.task)
+        for name in ("train", "val", "test") if thing else ():
+            targets = splits[name].targets
+            labels = np.concatenate([boxes.labels for boxes in targets]) if self.task == "detection" else targets
+            counts = np.bincount(labels, minlength=len(classes))
             if none := [kind for kind, count in zip(classes, counts, strict=True) if not count]:
                 what = "learnt" if name == "train" else "judged"
                 notes.append(
-                    f"{len(none)} of {len(classes)} classes have no {name} image and are not {what} there: "
+                    f"{len(none)} of {len(classes)} classes have no {name} {thing} and are not {what} there: "
                     f"{', '.join(none[:3])}{', ...' if len(none) > 3 else ''}"
                 )
         return notes

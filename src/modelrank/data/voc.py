@@ -72,6 +72,8 @@ def _lists(root: Path) -> dict[str, list[str]]:
         path = root / "ImageSets" / "Main" / f"{name}.txt"
         if path.is_file():
             lists[name] = [_name(line.strip(), root, path) for line in lines(path) if line.strip()]
+            if not lists[name]:
+                raise ModelRankError(f"{path} names no image; fill it, or remove it to have {name} chosen without it")
             if len(set(lists[name])) < len(lists[name]):
                 raise ModelRankError(f"{path}: {max(lists[name], key=lists[name].count)} is listed twice")
     trainval = lists.pop("trainval", None)

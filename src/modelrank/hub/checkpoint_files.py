@@ -17,7 +17,7 @@ from modelrank.hub.architectures import resnet50_trunk
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.hub.state_dicts import RULES, read_checkpoint
-from modelrank.hub.weights import check_fit
+from modelrank.hub.weights import check_fit, renamed
 from modelrank.keys import digest
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
@@ -99,9 +99,7 @@ class CheckpointFile:
             raise ModelRankError(
                 f"{self._path}: no name begins with {prefix!r}; it holds {', '.join(list(tensors)[:4])}, ..."
             )
-        for pattern, new in self.rename.items():
-            found = {re.sub(pattern, new, name): value for name, value in found.items()}
-        return found
+        return renamed(found, self.rename, str(self._path))
 
     def _prefix(self, names: Mapping[str, Tensor], wanted: Sequence[str]) -> str:
         """What a wrapper (DDP, torch.compile, a LightningModule) put before every name that the network wants."""

@@ -90,7 +90,7 @@ class PackageWeights:
             raise ModelRankError(f"{where}: {error}") from error
         found = {name: value for name, value in found.items() if re.search(self.keep, name)}
         found = {name: value for name, value in found.items() if not name.endswith("num_batches_tracked")}
-        found = _joined({self._renamed(name): value for name, value in found.items()})
+        found = _joined(renamed(found, self.rename, where))
         if self.by_order and len(found) == len(shapes):
             found = dict(zip(shapes, found.values(), strict=True))
         check_fit({name: value.shape for name, value in found.items()}, shapes, where)
@@ -98,10 +98,24 @@ class PackageWeights:
             found[self.bgr] = found[self.bgr].flip(1)
         return {name: value.to(torch.float32).contiguous() for name, value in found.items()}
 
-    def _renamed(self, name: str) -> str:
-        for pattern, new in self.rename.items():
-            name = re.sub(pattern, new, name)
-        return name
+
+def renamed(tensors: Mapping[str, Tensor], rules: Mapping[str, str], where: str) -> dict[str, Tensor]:
+    """The tensors by new names: regular expressions and replacements, applied one after the other to every name.
+
+    ModelRankError where two would have the same name in the end, so that one of them would be lost.
+    """
+    old: dict[str, str] = {}
+    for name in tensors:
+        new = name
+        for pattern, replacement in rules.items():
+            new = re.sub(pattern, replacement, new)
+        if new in old:
+            raise ModelRankError(
+                f"{where}: rename={dict(rules)} gives {old[new]} and {name} the same name, {new}; change the rules, or "
+                "leave one of the two out"
+            )
+        old[new] = name
+    return {new: tensors[name] for new, name in old.items()}
 
 
 def check_fit(found: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size], where: str) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from modelrank.data.images import ImageData
-from modelrank.data.pixels import as_rgb
+from modelrank.data.pixels import as_rgb, fault
 from modelrank.hub.checkpoint_files import digest
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.penultimate import classifier, replace_head
@@ -56,8 +56,8 @@ class FineTuned:
     def predict(self, images: Picture | Sequence[Picture] | np.ndarray) -> list[Any]:
         """For each image the name of its class (multilabel: the names; regression: the numbers).
 
-        images: one or several; files, PIL images, or H x W x 3 uint8 arrays (several: N x H x W x 3), of any size.
-        ModelRankError names a file that cannot be read, and says what else is no image.
+        images: one or several; files, PIL images, or H x W (x 3 or 4) uint8 arrays (several: N x H x W x 3), of any
+        size. ModelRankError names a file that cannot be read, and says what else is no image.
         """
         values = self.outputs(images)
         if self.facts["task"] == "regression":
@@ -74,7 +74,7 @@ class FineTuned:
         transform = Preprocessing(**self.facts["preprocessing"]).evaluation()
         device = next(self.network.parameters()).device
         found = [
-            self.network(torch.stack([transform(as_rgb(image)) for image in batch]).to(device)).float().cpu()
+            self.network(torch.stack([transform(_rgb(image)) for image in batch]).to(device)).float().cpu()
             for batch in _batches(given)
         ]
         values = torch.cat(found) if found else torch.zeros(0, self.facts["outputs"])
@@ -199,14 +199,36 @@ def _put(network: nn.Module, name: str, layer: nn.Module) -> None:
 
 def _several(images: Any) -> list[Picture]:
     batch = isinstance(images, np.ndarray) and images.ndim == 4
-    one = isinstance(images, Picture) and not batch
+    one = isinstance(images, Picture | torch.Tensor) and not batch
     given: list[Any] = [images] if one or not isinstance(images, Iterable) else [*images]
     for image in given:
         array = isinstance(image, np.ndarray)
-        if not isinstance(image, Picture) or (array and (image.dtype != np.uint8 or image.ndim not in (2, 3))):
-            what = f"an array of {image.dtype}, {image.shape}" if array else repr(image)
-            raise ModelRankError(f"{what} is no image; give files, PIL images, or H x W x 3 arrays of uint8 (0 to 255)")
+        colours = not array or image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+        empty = (array and not image.size) or (isinstance(image, Image.Image) and 0 in image.size)
+        if not isinstance(image, Picture) or (array and image.dtype != np.uint8) or not colours or empty:
+            raise ModelRankError(
+                f"{_what(image)} is no image; give files, PIL images, or H x W x 3 arrays of uint8 (0 to 255)"
+            )
     return given
+
+
+def _what(image: Any) -> str:
+    """Without its numbers."""
+    if isinstance(image, Image.Image):
+        return f"a PIL image of {image.width} x {image.height} pixels, mode {image.mode},"
+    if isinstance(image, np.ndarray | torch.Tensor):
+        kind = "an array" if isinstance(image, np.ndarray) else "a tensor"
+        return f"{kind} of {image.dtype}, {tuple(image.shape)},"
+    return repr(image)
+
+
+def _rgb(image: Picture) -> Image.Image:
+    try:
+        return as_rgb(image)
+    except ModelRankError:  # it names the file
+        raise
+    except Exception as error:  # decoders raise errors of every kind, and PIL images decode when they are used
+        raise ModelRankError(f"{_what(image)} cannot be read: {fault(error)}") from error
 
 
 def _batches(images: Sequence[Picture]) -> Iterator[Sequence[Picture]]:

@@ -5,7 +5,8 @@ the promises that are the same for all of them, so that a scorer's own file hold
 
 - hyper-parameters are of the types that its signature states, else `ModelRankError` naming the one that is not;
 - the targets are of a kind that it reads, and what it needs is there, else `ScorerNotApplicable` with the reason;
-- needed arrays have the right shape and are finite, else `ValueError` naming the array and the count;
+- needed arrays, and boxes wherever they are given, have the right shape and are finite, else `ValueError` naming the
+  array and the count;
 - integer labels are refused below 0 and arrive as 0..C-1 in order of value, whatever gaps they had; multi-label
   columns that are constant and say nothing are dropped; regression targets arrive as N x K;
 - the global random states (torch, numpy, random) are left as they were, gradients are off;
@@ -18,6 +19,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import numbers
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +50,7 @@ Combine = Callable[[Mapping[str, Score]], dict[str, float]]
 # whitens, or adds up the logarithms of all spreads, is another scorer on them); "rows": as it is, for what is cheap.
 OnSubsets = Callable[..., list[Score]] | Literal["components", "rows"]
 
+BEYOND = 0.1  # how far numbers of boxes may lie outside 0..1: a slip of the hand, not another unit
 _DECOMPOSITION_FAILS = (torch.linalg.LinAlgError, np.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
 _NUMBERS = BeartypeConf(is_pep484_tower=True)  # an int is a float too
 _FACTS = {
@@ -196,16 +199,20 @@ def facts_of(fn: Callable[..., Score]) -> ScorerFacts:
 
 
 def prepare(data: FeatureSet, facts: ScorerFacts, name: str) -> FeatureSet:
-    """The same data with targets in canonical form, sharing the memo; every array in `facts.needs` was checked."""
+    """The data with targets in canonical form, sharing the memo; boxes, and arrays in `facts.needs`, were checked."""
     if data.kind not in facts.reads:
         raise ScorerNotApplicable(f"{name} is for {', '.join(sorted(facts.reads))} as targets, not for {data.task}")
     for need in sorted(facts.needs - {"features", "targets"}):
         if need in _FACTS:
-            if data.facts.get(need) is None:
+            fact = data.facts.get(need)
+            if fact is None:
                 raise ScorerNotApplicable(f"{name} needs {_FACTS[need]}, which is not known for this model")
+            if not isinstance(fact, numbers.Real):
+                raise ValueError(f"facts: {need}={fact!r} is no number; {name} needs {_FACTS[need]}")
         elif getattr(data, need) is None:
             raise ScorerNotApplicable(f"{name} needs {need}, which this model or data set does not have")
-    for array in sorted(facts.needs & {"features", "logits", "boxes", "general"}):
+    beside: set[Need] = set() if data.boxes is None else {"boxes"}  # some scorers take them where they are there
+    for array in sorted(facts.needs & {"features", "logits", "general"} | beside):
         key = f"checked {array}"
         if key not in data.memo:  # once for all scorers of a run: the check reads every number
             _check_matrix(array, getattr(data, array), data)
@@ -242,6 +249,12 @@ def _check_matrix(name: str, x: Rows, data: FeatureSet) -> None:
     if bad:
         raise ValueError(
             f"{name} holds {bad} NaN or infinite values of {x.shape[0] * x.shape[1]}; drop or mend these rows"
+        )
+    low, high = (float(edge) for edge in x[:].aminmax()) if name == "boxes" else (0, 1)
+    if low < -BEYOND or high > 1 + BEYOND:
+        raise ValueError(
+            f"boxes must be within 0..1 (centre x, centre y, width, height), got {low:.4g} to {high:.4g}; "
+            "divide pixels by the width and height of the image"
         )
 
 

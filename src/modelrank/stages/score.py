@@ -191,7 +191,8 @@ def _scored(
         return compute()
     facts = {name: value for name, value in features.facts.items() if name in facts_of(scorer).needs}
     content = {"features": features.key, "task": features.task, "facts": facts, "scorer": scorer}
-    content |= {"main": main, "stability": OmegaConf.to_container(cfg.stability) if cfg.stability else None}
+    draws = None if cfg.stability is None else {"resamples": cfg.stability.resamples, "seed": cfg.stability.seed}
+    content |= {"main": main, "stability": draws}
     return store.remembered(content, compute)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from modelrank.scorers.subsets import Subscores
 from modelrank.types import Score, ScorerNotApplicable
 
 SCORERS = Path(__file__).parents[1] / "scorers"
+LINEAR = SCORERS.with_name("linear.py")  # the solver of `linear_probe`
+LIBRARIES = ("scikit-learn", "scipy")  # of scorers, beside those that every table names
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class ScoreStore:
 
         Scores and refusals (ScorerNotApplicable) are kept, other errors are not.
         """
-        path = self.folder / f"{key({'content': content, 'code': code(), 'versions': versions()})[:32]}.json"
+        made = [versions(), *(f"{name}={version(name)}" for name in LIBRARIES)]
+        path = self.folder / f"{key({'content': content, 'code': code(), 'versions': made})[:32]}.json"
         try:
             return _read(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError, TypeError):
@@ -63,9 +67,9 @@ class ScoreStore:
 
 @cache
 def code() -> str:
-    """SHA-256 over the files of `modelrank.scorers`: a scorer that was changed has no old scores."""
+    """SHA-256 over `modelrank.scorers` and what it computes with: a scorer that was changed has no old scores."""
     digest = hashlib.sha256()
-    for path in sorted(SCORERS.glob("*.py")):
+    for path in [*sorted(SCORERS.glob("*.py")), LINEAR]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
