@@ -21,8 +21,10 @@ from modelrank.report import replay as page
 from modelrank.root import resolve
 from modelrank.stages.rows import finish
 from modelrank.tracking import Tracker
+from modelrank.truth import curves
 from modelrank.truth.ledger import rows as measured_rows
 from modelrank.truth.published import published_rows
+from modelrank.truth.scored import rows as scored_rows
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -38,13 +40,15 @@ def replay(
     folder: str,
     published: str,
     measured: Sequence[str],
+    scored: Sequence[str],
     files: Sequence[str] = (),
     only: Sequence[str] = (),
     workers: int | None = None,
 ) -> pd.DataFrame:
     """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv, replay.png and report.html; print
     them; return the verdict's rows. The hubs are played in `workers` processes (None: as many as there are cores)."""
-    shipped = hubs.shipped(resolve(folder), published_rows(published), measured_rows(measured))
+    known = [measured_rows(measured), scored_rows(scored), curves.beside(measured)]
+    shipped = hubs.shipped(resolve(folder), published_rows(published), *known)
     given = [hubs.read(path) for path in files]
     for path, one in zip(files, given, strict=True):
         if one.accuracy.shape[1] < hubs.FEWEST:
