@@ -21,12 +21,12 @@ def cells(measured: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFrame) ->
     parts = [pd.DataFrame(rows.groupby(CELL)[["accuracy", "val_accuracy", "seconds"]].mean())]
     scored = rows[[*CELL, *SEEN]].drop_duplicates().merge(scores[[*SEEN, "scorer", "score"]], on=SEEN)
     if len(scored):
-        parts.append(scored.pivot_table("score", CELL, "scorer").add_prefix("score:"))
+        parts.append(pd.DataFrame(scored.pivot_table("score", CELL, "scorer").add_prefix("score:")))
     training = [*SEEN, "protocol_id", "seed"]
     drawn = rows[[*CELL, *training]].merge(curves[[*training, *RATE, "step", "value"]], on=training)
     if len(drawn):
         looked = pd.DataFrame([_looks(own) for _, own in drawn.groupby([*CELL, "seed"])])
-        parts.append(looked.groupby(CELL).mean())
+        parts.append(pd.DataFrame(looked.groupby(CELL).mean()))
     return pd.concat(parts, axis=1).dropna(axis=1, how="all").reset_index()
 
 

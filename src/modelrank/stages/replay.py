@@ -15,7 +15,7 @@ from modelrank.replay import game, hubs
 from modelrank.replay.calibration import calibrated, calibration
 from modelrank.replay.hubs import Hub
 from modelrank.replay.policies import Believing, InOrder, Policy, Scorer
-from modelrank.replay.verdict import verdict
+from modelrank.replay.verdict import verdict, winners_of
 from modelrank.report import figures, terminal
 from modelrank.report import replay as page
 from modelrank.root import resolve
@@ -45,8 +45,9 @@ def replay(
     only: Sequence[str] = (),
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv, replay.png and report.html; print
-    them; return the verdict's rows. The hubs are played in `workers` processes (None: as many as there are cores)."""
+    """Write replay.csv (a row a play and budget), verdict.csv, winners.csv, calibration.csv, replay.png and
+    report.html; print what they say; return the verdict's rows. The hubs are played in `workers` processes (None: as
+    many as there are cores)."""
     known = [measured_rows(measured), scored_rows(scored), curves.beside(measured)]
     shipped = hubs.shipped(resolve(folder), published_rows(published), *known)
     given = [hubs.read(path) for path in files]
@@ -67,6 +68,7 @@ def replay(
     rows = pd.concat([plays[hub.name] for hub in tables], ignore_index=True)
     finish(cfg, tracker, "replay", rows)
     judged = finish(cfg, tracker, "verdict", verdict(rows, seed=cfg.seed))
+    named_first = finish(cfg, tracker, "winners", winners_of(rows))
     groups = {
         "all": tables,
         "with scores": [hub for hub in tables if hub.scores],
@@ -90,7 +92,7 @@ def replay(
     made = {"command": command(), "commit": commit(), "versions": versions()}
     made["hubs"] = ", ".join(f"{hub.name} ({hub.modality}, {hub.accuracy.shape[0]} models)" for hub in tables)
     made["config"] = OmegaConf.to_yaml(cfg, resolve=True)
-    tracker.page("report", page.write(Path(cfg.paths.run), drawn, judged, calibrations, made))
+    tracker.page("report", page.write(Path(cfg.paths.run), drawn, judged, named_first, calibrations, made))
     return judged
 
 
