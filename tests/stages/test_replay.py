@@ -70,3 +70,8 @@ def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch
 def test_an_unknown_hub_is_refused(run):
     with pytest.raises(SystemExit, match="no hub nothing to replay; known are itm20"):
         run("stage.only=[nothing]")
+
+
+def test_public_tables_alone_can_be_played(run):
+    with pytest.raises(SystemExit, match=r"no hub nothing to replay; known are (?!.*measured).*yolo$"):
+        run("stage.only=[nothing]", "stage.measured=[]")

@@ -48,8 +48,10 @@ def replay(
     """Write replay.csv (a row a play and budget), verdict.csv, winners.csv, calibration.csv, replay.png and
     report.html; print what they say; return the verdict's rows. The hubs are played in `workers` processes (None: as
     many as there are cores)."""
-    known = [measured_rows(measured), scored_rows(scored), curves.beside(measured)]
-    shipped = hubs.shipped(resolve(folder), published_rows(published), *known)
+    known = measured_rows(measured) if measured else pd.DataFrame(columns=["protocol"])
+    shipped = hubs.shipped(
+        resolve(folder), published_rows(published), known, scored_rows(scored), curves.beside(measured)
+    )
     given = [hubs.read(path) for path in files]
     for path, one in zip(files, given, strict=True):
         if one.accuracy.shape[1] < hubs.FEWEST:
