@@ -138,15 +138,9 @@ def _agreement(
         | {"chance": null_level(int(measures["n_models"]))}
         | {f"{name}_common": compared.get(name, math.nan) for name in POINTS}
         | {"models_common": " ".join(common) if compared else ""}
-        | {"winner": _first(values, truth), "best": _first(truth.accuracy, truth)}
         | {"truth_seeds": truth.seeds(), "truth_seeds_tau_w": ceiling(truth)}
         | {"seconds": rows.seconds.sum(), "truth": truth.source}
     )
-
-
-def _first(values: Mapping[str, float], truth: Truth) -> str:
-    """Of the models that were measured; of equals the first by name, as `modelrank.ranking.order.rank` has it."""
-    return min(values.keys() & truth.accuracy.keys(), key=lambda model: (-values[model], model), default="")
 
 
 def _report(
