@@ -95,6 +95,13 @@ def test_which_model_is_found():
     assert [regret_at(scores, accuracy, k) for k in (1, 2, 3)] == pytest.approx([0.1, 0.1, 0])
 
 
+def test_the_first_by_score_and_by_accuracy_are_named():
+    accuracy = {"a": 0.7, "b": 0.9, "c": 0.8, "only_measured": 1.0}
+    got = agreement({"c": 2, "b": 1, "a": 2, "only_scored": 9}, accuracy)
+    assert (got["winner"], got["best"]) == ("a", "b")
+    assert agreement(dict.fromkeys("abc", 1.0), accuracy)["winner"] == "", "all equal: nothing is first"
+
+
 def test_a_tie_for_first_earns_no_credit_for_luck():
     for order in ([0, 1, 2], [1, 0, 2]):
         scores, accuracy = np.array([1.0, 1.0, 0.0]), np.array([0.9, 0.5, 0.6])[order]

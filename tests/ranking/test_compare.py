@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from modelrank.ranking.compare import average_ranks, compare, critical_difference
+from modelrank.ranking.compare import Winners, average_ranks, compare, critical_difference, winners
 
 
 def over(*values):
@@ -64,3 +64,8 @@ def test_critical_difference_is_demsars_table():
     # Demsar 2006, table 5a: q_0.05 = 1.960, 2.343, 2.728 for 2, 3, 5 classifiers; the wine example: 4 on 14 sets, 1.25
     for k, q in ((2, 1.960), (3, 2.343), (5, 2.728)):
         assert critical_difference(k, 10) == pytest.approx(q * math.sqrt(k * (k + 1) / 60), abs=1e-3)
+
+
+def test_winners_counts_the_models_that_are_first_somewhere():
+    assert winners({"x": "a", "y": "b", "z": "b"}) == Winners(datasets=3, models=2, commonest="b", times=2)
+    assert winners({}) == Winners(0, 0, "", 0)

@@ -79,6 +79,8 @@ def test_regret_rank_and_shares_of_the_cost():
     assert rows.relative["s0", "largest", "results", 1] == pytest.approx(2)  # a random model is .15 below the best
     assert rows.regret["s0", "largest", "share", 0.25] == pytest.approx(0.3)  # 2.5 of 10 pay a, not b as well
     assert rows.tau_w["s0", "largest"].iloc[0] == pytest.approx(-1)
+    assert set(rows.winner) == {"a"}
+    assert set(rows.best) == {"d"}
     assert ("s0", "largest", "results", 5) not in rows.index
 
 
@@ -87,6 +89,7 @@ def test_random_is_the_mean_of_many_plays():
     first = rows.loc[(rows.budget == "results") & (rows.amount == 1)]
     assert first.relative.mean() == pytest.approx(1, abs=0.1)
     assert first.tau_w.isna().all()
+    assert set(first.winner) == {""}
 
 
 @pytest.mark.parametrize("policy", [Halving(), Believing(race=True)])

@@ -2,10 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from modelrank.replay.game import play, target
 from modelrank.replay.hubs import hub, read, shipped
+from modelrank.replay.policies import Halving
 from modelrank.root import resolve
+from modelrank.truth import curves
 from modelrank.truth.ledger import rows as measured_rows
 from modelrank.truth.published import published_rows
+from modelrank.truth.scored import rows as scored_rows
 from modelrank.types import ModelRankError
 
 ROWS = pd.DataFrame({
@@ -64,8 +68,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 @pytest.fixture(scope="module")
 def all_hubs():
     folder = resolve("experiments/truth")
+    tables = [measured_rows([folder / "measured.csv"]), scored_rows([folder / "scores.csv"])]
     return shipped(
-        folder / "public", published_rows(folder / "published.csv"), measured_rows([folder / "measured.csv"])
+        folder / "public",
+        published_rows(folder / "published.csv"),
+        *tables,
+        curves.beside([folder / "measured.csv"]),
     )
 
 
@@ -87,6 +95,19 @@ def test_accuracies_of_the_shipped_hubs_are_possible(all_hubs):
         assert np.nanmin(values) >= low, one.name
         assert np.nanmax(values) <= 1, one.name
         assert (one.cost.to_numpy()[~np.isnan(values)] > 0).all(), one.name
+
+
+def test_what_was_measured_here_has_its_scores_and_learning_curves(all_hubs):
+    by_name = {one.name: one for one in all_hubs}
+    offline, probed = by_name["measured: finetune_offline"], by_name["measured: linear_probe_offline"]
+    assert list(offline.curves) == [0.1, 0.25, 0.5]
+    assert not probed.curves
+    for one in (offline, probed):
+        assert {"disco", "logme", "knn"} <= set(one.scores["cifar10"])
+        assert one.scores["cifar10"].disco.notna().sum() >= 8
+    assert target(offline, "cifar10").shares == (0.1, 0.25, 0.5, 1.0)
+    halved = play(Halving(), offline, target(offline, "cifar10"))
+    assert 0 < halved[-1].cost < offline.cost["cifar10"].sum()
 
 
 def test_where_val_lacks_a_search_sees_accuracy():

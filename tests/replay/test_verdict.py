@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelrank.replay.verdict import verdict
+from modelrank.replay.verdict import verdict, winners_of
 
 
 def rows(policy, hub, values):
@@ -44,3 +44,12 @@ def test_against_the_static_order_on_the_same_data_sets():
     assert found.against["p"] == pytest.approx(-0.1)
     assert found.against_high["p"] == pytest.approx(-0.1), "paired: what both share is no uncertainty"
     assert found.against["static order"] == 0
+
+
+def test_winners_of_a_hub_are_those_of_its_data_sets_and_of_policies_that_order():
+    plays = [("d1", "logme", "a", "b"), ("d2", "logme", "a", "c"), ("d1", "random", "", "b"), ("d1", "gbc", "c", "b")]
+    table = pd.DataFrame(plays, columns=["dataset", "policy", "winner", "best"]).assign(hub="h", models=7)
+    found = winners_of(pd.concat([table.assign(amount=1), table.assign(amount=2)])).set_index("policy")
+    assert found.models.to_dict() == {"measured best": 2, "logme": 1, "gbc": 1}
+    assert found.datasets.to_dict() == {"measured best": 2, "logme": 2, "gbc": 1}
+    assert found.loc["logme", ["hub", "among", "commonest", "times"]].tolist() == ["h", 7, "a", 2]

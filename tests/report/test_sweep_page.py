@@ -25,9 +25,9 @@ def written(rows, folder, metric="tau_w"):
     standing = sweeps.standing(rows, metric)
     drawn = {"ranks": sweeps.rank_diagram(standing, metric)} if standing else {}
     files = tables.write(rows, folder, value=metric)
-    compared = sweeps.comparisons(rows, metric)
+    kept = {"compared": sweeps.comparisons(rows, metric), "named_first": sweeps.named_first(rows)}
     return sweep_page.write(
-        folder, rows, metric, standing=standing, drawn=drawn, compared=compared, files=files, made={"rows": "x"}
+        folder, rows, metric, standing=standing, drawn=drawn, **kept, files=files, made={"rows": "x"}
     ).read_text()
 
 
@@ -83,3 +83,13 @@ def test_one_data_set_is_enough(tmp_path, check_page):
     text = written(sweep(datasets=("a",), scorers=("knn",)), tmp_path)
     check_page(text)
     assert "knn, a reference, has the best tau_w on h" in text
+
+
+def test_the_page_says_how_many_models_each_scorer_names_first(tmp_path, check_page):
+    rows = sweep()
+    assert "name first?" not in written(rows, tmp_path), "rows of earlier versions do not say"
+    text = written(rows.assign(winner=BAD, best=list("abc") * 6), tmp_path)
+    tree = check_page(text)
+    lines = [[cell.text for cell in line.iter("td")] for line in tree.iter("tr")]
+    assert ["measured best", "h", "p", "6", "3", "8", "a", "2"] in lines
+    assert ["logme", "h", "p", "6", "1", "8", BAD, "6"] in lines

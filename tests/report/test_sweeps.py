@@ -117,3 +117,18 @@ def test_settings_that_vary_are_not_averaged():
         pivots(rows)
     (table,) = pivots(sweeps.label_by(rows, "scorers.disco.groups")).values()
     assert table.loc["disco groups=8", "a"] == 0.5
+
+
+def test_winners_are_counted_over_data_sets_not_seeds():
+    rows = pd.DataFrame(
+        [
+            {"hub": "h", "protocol": "p", "dataset": d, "seed": seed, "scorer": scorer, "winner": winner, "best": d}
+            for seed in (0, 1)
+            for d in "xyz"
+            for scorer, winner in (("logme", "m"), ("disco", "m" if d == "x" else "n"))
+        ]
+    ).assign(n_models=9)
+    found = sweeps.named_first(rows).set_index("scorer")
+    assert found.models.to_dict() == {"measured best": 3, "logme": 1, "disco": 2}
+    assert found.loc["disco", ["datasets", "among", "commonest", "times"]].tolist() == [3, 9, "n", 2]
+    assert sweeps.named_first(rows[rows.dataset == "x"]).empty

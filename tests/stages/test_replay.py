@@ -58,6 +58,10 @@ def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch
     page = (out / "report.html").read_text()
     assert "of the cost of training all models, " in page
     assert "Is recommend right as often as it says?" in page
+    assert "How many different models does each name first?" in page
+    winners = pd.read_csv(out / "winners.csv").set_index(["hub", "policy"])
+    assert winners.datasets["tllib", "scorer logme"] == winners.datasets["own", "scorer mine"] > 1
+    assert winners.models["tllib", "measured best"] > 1
     assert "worst_first" not in page.split("How it was made")[0]
     assert pd.read_csv(out / "calibration.csv").covered.between(0, 1).all()
     assert "static order" in capsys.readouterr().out
@@ -66,3 +70,8 @@ def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch
 def test_an_unknown_hub_is_refused(run):
     with pytest.raises(SystemExit, match="no hub nothing to replay; known are itm20"):
         run("stage.only=[nothing]")
+
+
+def test_public_tables_alone_can_be_played(run):
+    with pytest.raises(SystemExit, match=r"no hub nothing to replay; known are (?!.*measured).*yolo$"):
+        run("stage.only=[nothing]", "stage.measured=[]")

@@ -27,15 +27,16 @@ def agreement(
 ) -> dict[str, float | int | str]:
     """The agreement columns of `ranking.csv`, over the models that have both a score and an accuracy.
 
-    Returns the `MEASURES`, `n_models` and `note`. Where a measure has no value it is NaN and `note` says why: fewer
-    than 3 models, all scores equal, all accuracies equal. Ties among scores are counted in `note`.
+    Returns the `MEASURES`, `n_models`, `note`, and `winner` and `best`, the models with the highest score and accuracy
+    (of equals the first by name). Where a measure has no value it is NaN, nothing is first (""), and `note` says why:
+    fewer than 3 models, all scores equal, all accuracies equal. Ties among scores are counted in `note`.
     Raises ValueError naming the models where a score or an accuracy is NaN or infinite: rank correlations would
     otherwise return a normal-looking number.
     """
     models = sorted(scores.keys() & truth.keys())
     x, y = _finite("score", scores, models), _finite("accuracy", truth, models)
     result: dict[str, float | int | str] = dict.fromkeys(MEASURES, float("nan"))
-    result |= {"n_models": len(models), "note": _unavailable(x, y)}
+    result |= {"n_models": len(models), "note": _unavailable(x, y), "winner": "", "best": ""}
     if result["note"]:
         return result
     low, high = tau_interval(x, y, resamples=resamples, seed=seed)
@@ -50,6 +51,8 @@ def agreement(
         "pr_top1": pr_top(x, y, 1),
         "rel_at_1": rel_at(x, y, 1),
         "regret_at_1": regret_at(x, y, 1),
+        "winner": models[int(np.argmax(x))],
+        "best": models[int(np.argmax(y))],
         "note": f"{tied} of {len(models)} scores repeat another (ties)" if tied else "",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 FEWEST_DATASETS = 3
+BEST = "measured best"  # in the place of a scorer: what the accuracies name first
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,21 @@ def critical_difference(scorers: int, datasets: int, *, level: float = 0.05) -> 
     """Average ranks closer than this do not differ at `level` (Nemenyi test; Demsar, JMLR 2006)."""
     q = stats.studentized_range.ppf(1 - level, scorers, np.inf) / math.sqrt(2)
     return float(q * math.sqrt(scorers * (scorers + 1) / (6 * datasets)))
+
+
+@dataclass(frozen=True)
+class Winners:
+    """Of data sets, each with the model that is first on it: how many models that are, and the one on most of them."""
+
+    datasets: int
+    models: int
+    commonest: str
+    times: int
+
+
+def winners(first: Mapping[str, str]) -> Winners:
+    """How many different models a scorer names first; first: data set -> model. A scorer that always names the same
+    one agrees with the truth where that one is good, whatever it sees of the data."""
+    counts = Counter(first.values())
+    commonest, times = counts.most_common(1)[0] if counts else ("", 0)
+    return Winners(len(first), len(counts), commonest, times)

@@ -100,11 +100,11 @@ def judged(accuracy: pd.Series, full: float, steps: Sequence[Step]) -> list[dict
 
 
 def replay(hub: Hub, policies: Mapping[str, Policy], *, seed: int = 0) -> pd.DataFrame:
-    """Rows hub, modality, dataset, policy, models, budget, amount, regret, rank, relative, tau_w: all data sets, each
-    left out in turn.
+    """Rows hub, modality, dataset, policy, models, budget, amount, regret, rank, relative, tau_w, winner, best: all
+    data sets, each left out in turn.
 
     relative: the regret over that of one model drawn at random. tau_w: agreement of a policy's first order with the
-    accuracies, where it has one; NaN where not.
+    accuracies, and winner: the first of that order, where it has one; NaN and "" where not. best: the best model.
     """
     rows: list[dict[str, Any]] = []
     for number, dataset in enumerate(map(str, hub.accuracy)):
@@ -116,12 +116,14 @@ def replay(hub: Hub, policies: Mapping[str, Policy], *, seed: int = 0) -> pd.Dat
             if not all(played):
                 continue
             tables = [judged(accuracy, full, steps) for steps in played]
-            tau = _tau(policy, known, accuracy)
+            order = _order(policy, known)
+            first = {"tau_w": float(weighted_tau(order, accuracy[order.index])) if len(order) > 2 else float("nan")}
+            first |= {"winner": str(order.idxmax()) if len(order) else "", "best": str(accuracy.idxmax())}
             for alike in zip(*tables, strict=True):
                 row = alike[0] | {key: float(np.mean([one[key] for one in alike])) for key in ("regret", "rank")}
                 relative = row["regret"] / by_chance if by_chance else 0.0
                 facts = {"hub": hub.name, "modality": hub.modality, "dataset": dataset, "policy": name}
-                rows.append(facts | {"models": len(accuracy)} | row | {"relative": relative, "tau_w": tau})
+                rows.append(facts | {"models": len(accuracy)} | row | {"relative": relative} | first)
     return pd.DataFrame(rows)
 
 
@@ -134,7 +136,7 @@ def _plays(policy: Policy, hub: Hub, known: Target, seed: Sequence[int]) -> list
     return [first, *(play(policy, hub, replace(known, rng=rng)) for _ in range(draws))]
 
 
-def _tau(policy: Policy, known: Target, accuracy: pd.Series) -> float:
+def _order(policy: Policy, known: Target) -> pd.Series:
+    """What the policy ranks the models by before the first result, where it does; empty where not."""
     order = getattr(policy, "order", None)
-    values = order(known).dropna() if order else pd.Series(dtype=float)
-    return float(weighted_tau(values, accuracy[values.index])) if len(values) > 2 else float("nan")
+    return order(known).dropna() if order else pd.Series(dtype=float)

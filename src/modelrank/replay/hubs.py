@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from modelrank.replay.measured import cells
 from modelrank.types import ModelRankError
 
 ROW = ("dataset", "model", "accuracy")
@@ -91,9 +92,11 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
     )
 
 
-def shipped(folder: Path, published: pd.DataFrame, measured: pd.DataFrame) -> list[Hub]:
+def shipped(
+    folder: Path, published: pd.DataFrame, measured: pd.DataFrame, scores: pd.DataFrame, curves: pd.DataFrame
+) -> list[Hub]:
     """Every CSV of `folder` beside sources.csv and models.csv, and the hubs in tables of published (protocol full) and
-    measured accuracies (rows of the ledger) with at least three data sets."""
+    measured accuracies (rows of the ledger) with at least three data sets. scores, curves: see `measured.cells`."""
     models = pd.read_csv(folder / "models.csv", index_col="model").drop(columns="source")
     modality = pd.read_csv(folder / "sources.csv", index_col="hub").modality.to_dict()
     files = sorted(path for path in folder.glob("*.csv*") if path.name not in ("sources.csv", "models.csv"))
@@ -105,20 +108,8 @@ def shipped(folder: Path, published: pd.DataFrame, measured: pd.DataFrame) -> li
     for name, rows in full.groupby("hub"):
         found.append(hub(rows[[*ROW]], str(name), modality="images", models=models))
     for name, rows in measured.groupby("protocol"):
-        found.append(hub(_cells(rows), f"measured: {name}", modality="images", models=models))
+        found.append(hub(cells(rows, scores, curves), f"measured: {name}", modality="images", models=models))
     return [one for one in found if one.accuracy.shape[1] >= FEWEST]
-
-
-def _cells(measured: pd.DataFrame) -> pd.DataFrame:
-    """Means over the seeds; where a data set's name stands for several (other images, other settings of the protocol),
-    the one with most models."""
-    rows = measured.assign(seconds=pd.to_numeric(measured.seconds, errors="coerce"))
-    parts = []
-    for _, of_name in rows.groupby("dataset"):
-        _, largest = max(of_name.groupby(["data_id", "protocol_id"]), key=lambda group: group[1].model.nunique())
-        means = largest.groupby(["dataset", "model"])[["accuracy", "val_accuracy", "seconds"]].mean()
-        parts.append(pd.DataFrame(means).reset_index())
-    return pd.concat(parts).dropna(axis=1, how="all")
 
 
 FEWEST = 3  # data sets: with one left out, two are left to remember

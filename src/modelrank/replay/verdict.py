@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from modelrank.ranking.compare import BEST, winners
+
 RESAMPLES = 1000
 AGAINST = "static order"
 KEYS = ["budget", "amount", "hub", "dataset"]
@@ -35,6 +37,20 @@ def verdict(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             | dict(zip(("against", "against_low", "against_high"), differences, strict=True))
             | {"rank": float(np.mean([hub["rank"].mean() for hub in hubs]))}
         )
+    return pd.DataFrame(result)
+
+
+def winners_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a hub and policy that orders the models before any result, and one of the accuracies (`BEST`): policy,
+    hub, among (how many models there are), and what `modelrank.ranking.compare.winners` counts. rows: see `verdict`."""
+    known = rows.loc[rows.winner != ""].drop_duplicates(["policy", "hub", "dataset"])
+    models, result = rows.groupby("hub").models.max(), []
+    for hub, of_hub in rows.drop_duplicates(["hub", "dataset"]).groupby("hub", sort=False):
+        firsts = {BEST: dict(zip(of_hub.dataset, of_hub.best, strict=True))}
+        for policy, own in known.loc[known.hub == hub].groupby("policy", sort=False):
+            firsts[str(policy)] = dict(zip(own.dataset, own.winner, strict=True))
+        facts = {"hub": hub, "among": models[hub]}
+        result += [{"policy": policy} | facts | vars(winners(first)) for policy, first in firsts.items()]
     return pd.DataFrame(result)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from modelrank.report import winners
 from modelrank.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, STYLE, inline
 from modelrank.report.html import document, element, figure, origin, table, td, tr
 from modelrank.report.numbers import interval, number
@@ -43,11 +44,13 @@ def write(
     folder: Path,
     drawn: Figure,
     judged: pd.DataFrame,
+    named_first: pd.DataFrame,
     calibrations: Mapping[str, pd.DataFrame],
     made: Mapping[str, object],
 ) -> Path:
-    """folder/report.html. judged: rows of `verdict` over all hubs; calibrations: policy -> rows of
-    `modelrank.replay.calibration.calibrated`; made: how it was made, `config` (YAML text) among it."""
+    """folder/report.html. judged: rows of `verdict` over all hubs; named_first: of `verdict.winners_of`;
+    calibrations: policy -> rows of `modelrank.replay.calibration.calibrated`; made: how it was made, `config` (YAML
+    text) among it."""
     alt = "regret of each policy against the share of the cost of training all models"
     parts = [
         element("h1", "What does each way of looking for the best model cost?"),
@@ -56,6 +59,7 @@ def write(
         figure(inline(drawn, "replay", alt), CAPTION, alt),
         *(_budgets(judged, budget, heading) for budget, heading in BUDGETS.items()),
     ]
+    parts.append(winners.section(named_first))
     for policy, rows in calibrations.items():
         parts += [element("h2", f"Is {policy} right as often as it says?"), _calibration(rows)]
         parts += [element("p", CALIBRATED, "soft")]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from modelrank.report import winners
 from modelrank.report.content import REFERENCES
 from modelrank.report.drawing import inline
 from modelrank.report.html import document, download, element, figure, origin, table, td, tr
@@ -46,11 +47,12 @@ def write(
     standing: Standing | None,
     drawn: Mapping[str, Figure],
     compared: pd.DataFrame,
+    named_first: pd.DataFrame,
     files: Sequence[Path],
     made: Mapping[str, object],
 ) -> Path:
     """folder/report.html. rows: of a results.csv or ranking.csv; drawn: figures by the names of `CAPTIONS`;
-    compared: as `sweeps.comparisons`; files: texts to take from the page; made: how it was made."""
+    compared, named_first: as `sweeps` has them; files: texts to take from the page; made: how it was made."""
     tables = pivots(rows, metric)
     limits = levels(rows, tables) if metric == "tau_w" else {}
     parts = [
@@ -69,6 +71,8 @@ def write(
         parts.append(element("p", "No average ranks: on no data set were all scorers judged on the same models."))
     if len(compared):
         parts += [element("h2", f"Against {compared['against'].iloc[0]}, data set by data set"), _compared(compared)]
+    if len(named_first):
+        parts.append(winners.section(named_first))
     parts += ["<h2>Each data set by itself</h2>", *_each(rows), origin(made)]
     path = folder / "report.html"
     path.write_text(document("How well does each scorer rank?", parts), encoding="utf-8")

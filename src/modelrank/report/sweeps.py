@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from modelrank.ranking.compare import average_ranks, compare, critical_difference
+from modelrank.ranking.compare import BEST, average_ranks, compare, critical_difference, winners
 from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE
 from modelrank.report.tables import LOWER_IS_BETTER
 from modelrank.types import ModelRankError
@@ -92,6 +92,26 @@ def standing(rows: pd.DataFrame, metric: str) -> Standing | None:
         return None
     datasets = set.intersection(*(set(found) for found in values.values()))
     return Standing(ranks, len(datasets), critical_difference(len(ranks), len(datasets)))
+
+
+def named_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a hub, protocol and scorer, one of the accuracies (`BEST`) first: how many different models are first over
+    the data sets (`modelrank.ranking.compare.Winners`), among how many; of several seeds the first counts.
+
+    Empty for one data set, and for rows of earlier versions, which do not say what was first.
+    """
+    if not {"winner", "best"} <= set(rows) or rows.dataset.nunique() < 2:
+        return pd.DataFrame()
+    result = []
+    known = rows.dropna(subset=["winner", "best"])
+    for hub, protocol in known[["hub", "protocol"]].drop_duplicates().itertuples(index=False):
+        own = known.loc[(known["hub"] == hub) & (known["protocol"] == protocol)]
+        facts = {"hub": hub, "protocol": protocol, "among": own["n_models"].max()}
+        of_truth = own.assign(scorer=BEST, winner=own.best)
+        for scorer, firsts in pd.concat([of_truth, own]).groupby("scorer", sort=False):
+            once = firsts.drop_duplicates("dataset")
+            result.append({"scorer": scorer} | facts | vars(winners(dict(zip(once.dataset, once.winner, strict=True)))))
+    return pd.DataFrame(result)
 
 
 def rank_diagram(found: Standing, metric: str) -> Figure:

@@ -15,14 +15,16 @@ from modelrank.replay import game, hubs
 from modelrank.replay.calibration import calibrated, calibration
 from modelrank.replay.hubs import Hub
 from modelrank.replay.policies import Believing, InOrder, Policy, Scorer
-from modelrank.replay.verdict import verdict
+from modelrank.replay.verdict import verdict, winners_of
 from modelrank.report import figures, terminal
 from modelrank.report import replay as page
 from modelrank.root import resolve
 from modelrank.stages.rows import finish
 from modelrank.tracking import Tracker
+from modelrank.truth import curves
 from modelrank.truth.ledger import rows as measured_rows
 from modelrank.truth.published import published_rows
+from modelrank.truth.scored import rows as scored_rows
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -38,13 +40,18 @@ def replay(
     folder: str,
     published: str,
     measured: Sequence[str],
+    scored: Sequence[str],
     files: Sequence[str] = (),
     only: Sequence[str] = (),
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Write replay.csv (a row a play and budget), verdict.csv, calibration.csv, replay.png and report.html; print
-    them; return the verdict's rows. The hubs are played in `workers` processes (None: as many as there are cores)."""
-    shipped = hubs.shipped(resolve(folder), published_rows(published), measured_rows(measured))
+    """Write replay.csv (a row a play and budget), verdict.csv, winners.csv, calibration.csv, replay.png and
+    report.html; print what they say; return the verdict's rows. The hubs are played in `workers` processes (None: as
+    many as there are cores)."""
+    known = measured_rows(measured) if measured else pd.DataFrame(columns=["protocol"])
+    shipped = hubs.shipped(
+        resolve(folder), published_rows(published), known, scored_rows(scored), curves.beside(measured)
+    )
     given = [hubs.read(path) for path in files]
     for path, one in zip(files, given, strict=True):
         if one.accuracy.shape[1] < hubs.FEWEST:
@@ -63,6 +70,7 @@ def replay(
     rows = pd.concat([plays[hub.name] for hub in tables], ignore_index=True)
     finish(cfg, tracker, "replay", rows)
     judged = finish(cfg, tracker, "verdict", verdict(rows, seed=cfg.seed))
+    named_first = finish(cfg, tracker, "winners", winners_of(rows))
     groups = {
         "all": tables,
         "with scores": [hub for hub in tables if hub.scores],
@@ -86,7 +94,7 @@ def replay(
     made = {"command": command(), "commit": commit(), "versions": versions()}
     made["hubs"] = ", ".join(f"{hub.name} ({hub.modality}, {hub.accuracy.shape[0]} models)" for hub in tables)
     made["config"] = OmegaConf.to_yaml(cfg, resolve=True)
-    tracker.page("report", page.write(Path(cfg.paths.run), drawn, judged, calibrations, made))
+    tracker.page("report", page.write(Path(cfg.paths.run), drawn, judged, named_first, calibrations, made))
     return judged
 
 

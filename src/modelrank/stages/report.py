@@ -16,7 +16,8 @@ from modelrank.types import ModelRankError
 def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: str | None) -> pd.DataFrame:
     """Write table_METRIC.{md,tex,csv} and report.html, and print the table; more where the sweep has it.
 
-    Several data sets: comparisons.csv (each scorer against the first, paired) and average_ranks.png.
+    Several data sets: comparisons.csv (each scorer against the first, paired), winners.csv (how many different models
+    each names first) and average_ranks.png.
     by: the override that an ablation varied; its values become rows of the table and the axis of ablation.png.
     Raises ModelRankError naming the file when it is missing or is no table of rankings.
     """
@@ -37,10 +38,20 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
         if standing := sweeps.standing(rows, metric):
             drawn["ranks"] = sweeps.rank_diagram(standing, metric)
             figures.save(drawn["ranks"], folder / "average_ranks.png")
+    if len(first := sweeps.named_first(rows)):
+        first.to_csv(folder / "winners.csv", index=False)
     made = {"command": command(), "commit": commit(), "rows": f"{path}, {len(rows)} of them"}
     made |= {name: "; ".join(sorted(set(rows[name].dropna()))) for name in ("truth", "versions") if name in rows}
     written = sweep_page.write(
-        folder, rows, metric, standing=standing, drawn=drawn, compared=compared, files=files, made=made
+        folder,
+        rows,
+        metric,
+        standing=standing,
+        drawn=drawn,
+        compared=compared,
+        named_first=first,
+        files=files,
+        made=made,
     )
     tracker.page("report", written)
     return rows

@@ -12,9 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from modelrank.truth.ledger import NAMES, ROW, add
+from modelrank.root import resolve
+from modelrank.truth.ledger import IDS, NAMES, ROW, add
 
 TABLE = "curves.csv"
+POINT = ("lr", "weight_decay", "step")  # of one measurement: a stretch repeats those of the one before
 
 
 def append(table: Path, row: Mapping[str, Any], trainings: Sequence[Mapping[str, Any]]) -> None:
@@ -26,11 +28,19 @@ def append(table: Path, row: Mapping[str, Any], trainings: Sequence[Mapping[str,
 
 def read(path: Path) -> pd.DataFrame:
     """One row a point: those of the table, with `step` (int), `trained_seconds` and `value` on val (floats)."""
-    rows = pd.read_csv(path, dtype={"step": str, "trained_seconds": str, "value": str})
     lists = ["step", "trained_seconds", "value"]
+    rows = pd.read_csv(path, dtype=dict.fromkeys([*lists, *IDS], str))
     rows = rows.assign(**{name: rows[name].fillna("").str.split() for name in lists}).explode(lists)
     rows = rows.dropna(subset=["step"])
     return rows.astype({"step": int, "trained_seconds": float, "value": float}).reset_index(drop=True)
+
+
+def beside(tables: Sequence[str | Path]) -> pd.DataFrame:
+    """`read` of the learning curves beside these tables of accuracies; of one training in several the last."""
+    paths = [path for path in (resolve(table).with_name(TABLE) for table in tables) if path.exists()]
+    found = [read(path) for path in paths]
+    none = pd.DataFrame(columns=[*NAMES, *ROW, *POINT, "value"]).astype({"seed": int})
+    return pd.concat(found).drop_duplicates([*ROW, *POINT], keep="last") if found else none
 
 
 def _compact(training: Mapping[str, Any]) -> dict[str, Any]:

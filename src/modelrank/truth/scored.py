@@ -42,6 +42,14 @@ def _add(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         temporary.replace(path)
 
 
+def rows(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """All rows of the files that exist, with COLUMNS; of those with the same ids the last. ModelRankError names a file
+    that cannot be read."""
+    tables = [_read(path) for path in map(resolve, paths) if path.exists() and path.stat().st_size]
+    none = pd.DataFrame(columns=list(COLUMNS))
+    return pd.concat(tables).drop_duplicates(list(IDS), keep="last") if tables else none
+
+
 def recalled(
     asked: Asked, ids: Mapping[str, Mapping[str, str]], paths: Sequence[str | Path]
 ) -> dict[str, pd.DataFrame]:
@@ -50,14 +58,13 @@ def recalled(
     ids: model -> scorer -> its scorer_id; other settings of a scorer are another one. Files that do not exist are
     passed over; ModelRankError names one that cannot be read.
     """
-    tables = [_read(path) for path in map(resolve, paths) if path.exists() and path.stat().st_size]
-    rows = pd.concat(tables).drop_duplicates(list(IDS), keep="last") if tables else pd.DataFrame(columns=list(COLUMNS))
-    rows = rows.loc[(rows.data_id != asked.data_id) & (rows.dataset != asked.dataset)]
+    known = rows(paths)
+    known = known.loc[(known.data_id != asked.data_id) & (known.dataset != asked.dataset)]
     wanted = pd.DataFrame(
         [(asked.models[name], one, name, scorer) for name, own in ids.items() for scorer, one in own.items()],
         columns=["model_id", "scorer_id", "name", "column"],
     )
-    found = wanted.merge(rows, on=["model_id", "scorer_id"])
+    found = wanted.merge(known, on=["model_id", "scorer_id"])
     return {
         str(data_id): group.pivot_table("score", "name", "column").reindex(list(asked.models))
         for data_id, group in found.groupby("data_id")
