@@ -255,7 +255,7 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
         )
     if ranks.uses_ddp(cfg) and "executor" in cfg:
         raise ModelRankError(
-            "stage=recommend with trainer=ddp: each process would race by a clock of its own. Each training of a race is "
+            "stage=recommend with trainer=ddp: each process would race by its own clock. Each training of a race is "
             "on one device: give trainer=gpu or cpu; several at a time: executor=ray"
         )
     if cfg.trainer.get("accelerator") == "gpu":
