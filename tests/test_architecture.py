@@ -21,7 +21,7 @@ ROOMS = {
     "progress": set(),
     "trainers": {"types", "progress"},
     "tracking": {"types"},
-    "sweep": {"types", "tracking"},
+    "sweep": {"types", "keys", "tracking"},
     "hub": {"types", "root", "keys", "packages"},
     "data": {"types", "progress", "targets", "keys", "packages", "ranks"},
     "scorers": {"types", "progress", "linear"},
