@@ -66,3 +66,9 @@ def test_one_csv_adds_a_hub_and_one_function_a_policy(run, tmp_path, monkeypatch
 def test_an_unknown_hub_is_refused(run):
     with pytest.raises(SystemExit, match="no hub nothing to replay; known are itm20"):
         run("stage.only=[nothing]")
+
+
+def test_a_hub_of_one_model_is_refused(run, tmp_path):
+    pd.DataFrame({"dataset": list("xyz"), "model": "a", "accuracy": 0.5}).to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(SystemExit, match=r"own\.csv has one model; there is nothing to choose from"):
+        run(f"stage.files=[{tmp_path}/own.csv]")
