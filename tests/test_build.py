@@ -18,6 +18,14 @@ CONF = Path(__file__).parents[1] / "conf"
         (["hub=timm"], r"^hub\.names is empty"),
         (["hub=torchvision", "hub.names=[resnet17]"], "^torchvision has no classification model 'resnet17'"),
         (["hub=checkpoints"], r"^hub\.folder=None"),
+        (
+            ["hub=checkpoints", "hub.architecture._target_=torchvision.models.resnet1800"],
+            r"^_target_=torchvision\.models\.resnet1800: torchvision\.models has no resnet1800; did you mean resnet18",
+        ),
+        (
+            ["hub=checkpoints", "hub.architecture._target_=my_own.nets.Net"],
+            r"^_target_=my_own\.nets\.Net: there is no module my_own here",
+        ),
     ],
 )
 def test_a_hub_that_cannot_be_made_is_told_in_one_sentence(overrides, message, tmp_path):
@@ -139,6 +147,11 @@ def test_a_run_refuses_what_its_command_names(tmp_path):
         (["model=[mobilenet_v3]"], "there is no model mobilenet_v3; did you mean mobilenet_v2"),
         (["budget=1min"], "budget is an option of stage=recommend"),
         (["stage=rank", "keep=best"], "keep is an option of stage=finetune"),
+        (
+            ["-m", "scorer=disco,logme", "scorers.disco.groups=2"],
+            r"scorers\.disco\.groups is a setting of disco, and a job of scorer=logme .*\(scorer=\[disco,logme\]\)",
+        ),
+        (["scorer=[knn,ncc]", "scorers.disco.groups=2"], "a job of scorer=knn,ncc has no such scorer"),
     ],
 )
 def test_an_option_that_nobody_reads_is_refused(arguments, says):
@@ -149,5 +162,8 @@ def test_an_option_that_nobody_reads_is_refused(arguments, says):
 
 def test_options_of_hydra_of_groups_and_of_parts_are_none_of_these():
     build.refuse_unknown(["stage=recommend", "budget=1min", "~models.x", "hydra/launcher=joblib", "hydra.run.dir=a/b"])
+    build.refuse_unknown(["-m", "scorer=disco,[logme,disco],all", "scorers.disco.groups=1,2"])
+    build.refuse_unknown(["scorers.disco.groups=2"])
+    build.refuse_unknown(["scorer=logme", "+scorers.disco.groups=2"])
     build.refuse_unknown(["dataset@general=openclipart", "scorer=[all]", "model=[supervised/resnet50]", "-m"])
     build.refuse_unknown(["+experiment/parts=real_truth", "stage=finetune,recommend", "budget=1min", "seed=range(0,3)"])

@@ -1,16 +1,22 @@
-"""The table of a sweep, without its jobs."""
+"""Sweeps: their table without its jobs, and from the command line with saved features (no network, no images)."""
 
 import os
+import runpy
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from modelrank import sweep
 
+ROOT = Path(__file__).parents[1]
 CELLS = {"model": "null", "model_id": "001234567890", "images": "1234e5678901", "commit": "0012345", "score": "0.10"}
 
 
@@ -52,3 +58,37 @@ def test_rows_of_an_earlier_sweep_in_the_folder_are_not_taken(tmp_path, job, mon
     monkeypatch.setattr(sweep.CollectRows, "started", os.stat(tmp_path).st_mtime + 3600)
     job(0, **CELLS)
     assert not (tmp_path / sweep.RESULTS).exists()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """`run(*overrides)` of a sweep that goes on in tmp_path/sweep."""
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(80, 4)))
+    np.save(tmp_path / "targets.npy", np.arange(80) % 4)
+    own = ["hub=files", "dataset=targets", f"hub.folder={tmp_path}", "stability=null", "logger=none", "stage=score"]
+    own += [f"hydra.sweep.dir={tmp_path}/sweep", f"paths.cache={tmp_path}/cache"]
+
+    def call(*overrides):
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["run.py", "-m", *overrides, *own, "skip_done=true"])
+        runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+
+    return call
+
+
+def test_an_extended_sweep_keeps_its_folders_whatever_the_order_of_options(run, tmp_path, capsys):
+    folder = tmp_path / "sweep"
+    run("scorer=ncc,logme", "seed=1", "verbosity=normal")
+    written = {path: path.read_bytes() for path in folder.glob("*/scores.csv")}
+    capsys.readouterr()
+    run("verbosity=normal", "seed=1", "scorer=rankme,logme,ncc")
+    assert capsys.readouterr().out.count("done already") == 2
+    after = {path: path.read_bytes() for path in folder.glob("*/scores.csv")}
+    assert len(after) == 3
+    assert after.items() >= written.items()
+    rows = pd.read_csv(folder / "results.csv")
+    assert len(rows) == 3 * 3
+    for job_folder, own in rows.groupby("job"):
+        assert set(pd.read_csv(folder / str(job_folder) / "scores.csv").scorer) == set(own.scorer)

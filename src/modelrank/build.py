@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -34,14 +35,13 @@ DECIDING = re.compile("fast_dev_run|overfit_batches|accumulate_grad_batches|(lim
 TARGET = re.compile(r"""_target_['"]?\s*[=:]\s*['"]?([^'",}\s]*)""")
 
 
-def _every_scorer() -> None:
-    """`scorer=all`: a set of every file of conf/scorer that holds a scorer, and not other files."""
+def _single_scorers() -> list[str]:
+    """Every file of conf/scorer that holds a scorer, and not other files."""
     files = sorted((CONF / "scorer").glob("*.yaml"))
-    scorers = [file.stem for file in files if re.search("^scorers:", file.read_text(), re.MULTILINE)]
-    ConfigStore.instance().store("all", {"defaults": scorers}, group="scorer", package="_global_")
+    return [file.stem for file in files if re.search("^scorers:", file.read_text(), re.MULTILINE)]
 
 
-_every_scorer()
+ConfigStore.instance().store("all", {"defaults": _single_scorers()}, group="scorer", package="_global_")
 
 
 def _made(spec: DictConfig) -> Any:
@@ -51,7 +51,24 @@ def _made(spec: DictConfig) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, ModelRankError):
             raise error.__cause__ from None
+        if located := re.match(r"Error locating target '([\w.]+)\.(\w+)'", str(error)):
+            _refuse_absent(*located.groups())
         raise
+
+
+def _refuse_absent(module: str, name: str) -> None:
+    """What a `_target_` names is not there; not where it is and cannot be imported."""
+    try:
+        known = dir(import_module(module))
+    except ModuleNotFoundError as missing:
+        if module.startswith(str(missing.name)):
+            raise ModelRankError(f"_target_={module}.{name}: there is no module {missing.name} here") from None
+        return
+    if name not in known:
+        close = " or ".join(get_close_matches(name, known, 3))
+        raise ModelRankError(
+            f"_target_={module}.{name}: {module} has no {name}" + (f"; did you mean {close}?" if close else "")
+        )
 
 
 def stage(cfg: DictConfig) -> Callable[[DictConfig, Tracker], Any]:
@@ -178,6 +195,25 @@ def refuse_unknown(arguments: Sequence[str]) -> None:
             for name in _names(override.value()):
                 if name not in (*known, "null", "None", "all") and isinstance(override.value(), list | Sweep):
                     raise ModelRankError(f"there is no {group} {name}{_meant(name, known)}")
+    _refuse_other_scorers(given)
+
+
+def _refuse_other_scorers(given: Sequence[Override]) -> None:
+    """A setting of a scorer that a job does not have: Hydra would end a sweep at that job."""
+    chosen = next((override.value() for override in given if override.key_or_group == "scorer"), None)
+    scorers = _single_scorers()
+    for override in given:
+        first, *rest = str(override.key_or_group).split(".")
+        if first != "scorers" or not rest or override.is_add():
+            continue
+        for choice in chosen.list if isinstance(chosen, ChoiceSweep) else [chosen]:
+            names = _names(choice)
+            if names and set(names) <= set(scorers) and rest[0] not in names:  # of a set the members are not known here
+                both = ",".join([rest[0], *names])
+                raise ModelRankError(
+                    f"{override.key_or_group} is a setting of {rest[0]}, and a job of scorer={','.join(names)} has no "
+                    f"such scorer; give it one (scorer=[{both}]), or run them by commands of their own"
+                )
 
 
 def _homes_of_options() -> dict[str, set[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from modelrank.keys import short
 from modelrank.tracking import Labels
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class CollectRows(Callback):
         if not (failed or len(rows)):
             return  # it was done already and skipped itself
         job = {
-            "job": hydra.job.num,
+            "job": Path(hydra.runtime.output_dir).name,
             "overrides": _overrides(),
             "job_status": "failed" if failed else "ok",
             "job_error": _first_line(job_return._return_value) if failed else "",
@@ -96,7 +98,7 @@ def already_done() -> bool:
     if hydra.mode != RunMode.MULTIRUN or not results.exists():
         return False
     rows = _as_written(results)
-    return bool(((_jobs(rows) == _overrides()) & (rows.job_status == "ok")).any())
+    return bool(((_jobs(rows) == _sorted(_overrides())) & (rows.job_status == "ok")).any())
 
 
 def labels(cfg: DictConfig) -> Labels:
@@ -111,18 +113,35 @@ def labels(cfg: DictConfig) -> Labels:
     )
 
 
+def _folder(overrides: Iterable[str]) -> str:
+    """The name of a job's folder: by what was asked for, as its number is another one once the sweep is extended."""
+    return f"job-{short(_sorted(_asked(overrides)))}"
+
+
+OmegaConf.register_new_resolver("sweep_job", _folder, replace=True)  # conf/hydra/modelrank.yaml
+
+
 def _overrides() -> str:
+    return _asked(HydraConfig.get().overrides.task)
+
+
+def _asked(overrides: Iterable[str]) -> str:
     """What makes a job the one that it is; that it may be skipped is no part of that."""
-    return " ".join(given for given in HydraConfig.get().overrides.task if not given.startswith("skip_done="))
+    return " ".join(given for given in overrides if not given.startswith("skip_done="))
+
+
+def _sorted(overrides: str) -> str:
+    """In whatever order they were given."""
+    return " ".join(sorted(overrides.split()))
 
 
 def _jobs(rows: pd.DataFrame) -> pd.Series:
     """The same of the rows of results.csv, also of those of earlier versions."""
-    return rows.overrides.str.replace(r"(^| )skip_done=\S+", "", regex=True).str.strip()
+    return rows.overrides.str.replace(r"(^| )skip_done=\S+", "", regex=True).map(_sorted)
 
 
 def _without(rows: pd.DataFrame, overrides: str) -> pd.DataFrame:
-    return rows.loc[_jobs(rows) != overrides]  # a job that is run again replaces its rows
+    return rows.loc[_jobs(rows) != _sorted(overrides)]  # a job that is run again replaces its rows
 
 
 def _job_rows(folder: Path, since: float) -> pd.DataFrame:

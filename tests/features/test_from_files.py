@@ -4,6 +4,7 @@ import importlib
 import inspect
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from safetensors.torch import save_file
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 
-from modelrank.data.target import TargetFile
+from modelrank.data.target import Target, TargetFile
+from modelrank.features.from_files import hub, refuse_orders
 from modelrank.types import ModelRankError
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +120,9 @@ def test_what_does_not_fit_is_said_and_the_others_are_ranked(run, saved, tmp_pat
         (["dataset.column=label"], "no column 'label'; name one of id, target"),
         (["dataset=digits"], "saved features go with saved targets"),
         (["dataset.file=/nowhere/t.csv"], "/nowhere/t.csv"),
+        (["dataset=digits", "stage=check"], "saved features go with saved targets"),
         (["stage=finetune"], "stage=finetune trains networks on images, and hub=files holds features that were saved"),
+        (["stage=finetune"], "rank them by stage=rank, accuracies of yours by truth=import truth.file=FILE"),
         (["stage=analyse"], "stage=analyse trains networks on images"),
         (["stage=recommend", "scorer=disco"], "stage=recommend trains networks on images"),
     ],
@@ -127,6 +131,30 @@ def test_refusals(run, saved, overrides, says):
     with pytest.raises(SystemExit) as stopped:
         run(f"hub.folder={saved}", "scorer=disco", *overrides)
     assert says in str(stopped.value)
+
+
+def test_ids_that_cannot_be_used_are_said_and_orders_that_differ_refused(tmp_path, caplog):
+    for name, ids in {"one": [0, 1, 2], "same": [0, 1, 2], "bad": []}.items():
+        save_file({"features": torch.zeros(3, 2), "ids": torch.tensor(ids)}, tmp_path / f"{name}.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"")
+    np.save(tmp_path / "plain.npy", np.zeros((3, 2)))
+    target = Target("t", "classification", "accuracy", np.zeros(3, int), [], "own", "targets.npy", "f")
+    refuse_orders(hub(str(tmp_path)).values(), target)
+    assert "one.safetensors has ids, targets.npy has none: rows are matched by their place" in caplog.text
+    np.savez(tmp_path / "turned.npz", features=np.zeros((3, 2)), ids=["2", "1", "0"])
+    refuse_orders(hub(str(tmp_path)).values(), replace(target, ids=["0", "1", "2"]))
+    with pytest.raises(
+        ModelRankError, match=r"ids in .*one\.safetensors and .*turned\.npz are not the same .* column id"
+    ):
+        refuse_orders(hub(str(tmp_path)).values(), target)
+
+
+def test_orders_that_differ_are_refused_before_any_work(run, tmp_path):
+    np.savez(tmp_path / "a.npz", features=np.zeros((3, 2)), ids=["2", "1", "0"])
+    np.savez(tmp_path / "b.npz", features=np.zeros((3, 2)), ids=["0", "1", "2"])
+    np.save(tmp_path / "targets.npy", ["x", "y", "x"])
+    with pytest.raises(SystemExit, match="not the same in the same order"):
+        run(f"hub.folder={tmp_path}", "scorer=disco")
 
 
 def test_targets_are_read_from_every_kind_of_file(tmp_path):

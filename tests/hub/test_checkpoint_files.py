@@ -148,7 +148,9 @@ def test_a_file_that_does_not_fit_is_told_by_name_and_shape(tmp_path):
         saved(tmp_path / "c.pth", {**state, "3.bias": torch.zeros(5)}).load_into(small(), tmp_path)
     with pytest.raises(ModelRankError, match=r"no name begins with 'module\.'; it holds 0\.weight"):
         saved(tmp_path / "d.pth", state, prefix="module.").load_into(small(), tmp_path)
-    with pytest.raises(ModelRankError, match=r"hub\.architecture\).*hub\.prefix\).*hub\.drop\)"):
+    with pytest.raises(
+        ModelRankError, match=r"hub\.architecture\).*hub\.prefix\).*hub\.drop\); for a file without a head"
+    ):
         saved(tmp_path / "e.pth", {**state, "3.bias": torch.zeros(5)}).load_into(small(), tmp_path)
 
 

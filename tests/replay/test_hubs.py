@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from modelrank.replay.game import play, target
-from modelrank.replay.hubs import hub, read, shipped
+from modelrank.replay.hubs import chosen, hub, read, shipped
 from modelrank.replay.policies import Halving
 from modelrank.root import resolve
 from modelrank.truth import curves
@@ -48,10 +48,16 @@ def test_without_them_val_is_accuracy_and_every_training_costs_one():
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (lambda rows: rows.drop(columns="model"), "lacks the columns model"),
+    (lambda rows: rows.drop(columns="model"), "lacks the columns model; it has dataset, accuracy, "),
     (lambda rows: pd.concat([rows, rows.tail(1)]), "has a on z twice"),
     (lambda rows: rows.assign(accuracy="good"), "value in accuracy is no number"),
     (lambda rows: rows.assign(accuracy=[0.5, None, 0.5, 0.5, 0.5]), "value in accuracy is no number"),
+    (lambda rows: rows.assign(parameters="5M"), "value in parameters is no number .5M."),
+    (lambda rows: rows.assign(accuracy=[0.5, 90.1, 0.5, 0.5, 0.5]), r"accuracy is 90\.1 for b on x; .*divide by 100"),
+    (lambda rows: rows.assign(val_accuracy=50), "val_accuracy is 50.* for a on x; .*divide by 100"),
+    (lambda rows: rows.assign(**{"at:0.5": 50}), "at:0.5 is 50.* for a on x; .*divide by 100"),
+    (lambda rows: rows.assign(seconds=-5), "seconds is -5.* for a on x; no time is below 0"),
+    (lambda rows: rows.assign(model=["a", None, "a", "b", "a"]), "1 rows lack their model or data set"),
     (lambda rows: rows.rename(columns={"at:0.5": "at:1.5"}), "at:1.5 is no at:SHARE, a share between 0 and 1"),
     (lambda rows: rows.rename(columns={"at:0.5": "at:half"}), "at:half is no at:SHARE"),
 ])  # fmt: skip
@@ -108,6 +114,19 @@ def test_what_was_measured_here_has_its_scores_and_learning_curves(all_hubs):
     assert target(offline, "cifar10").shares == (0.1, 0.25, 0.5, 1.0)
     halved = play(Halving(), offline, target(offline, "cifar10"))
     assert 0 < halved[-1].cost < offline.cost["cifar10"].sum()
+
+
+def test_two_hubs_of_one_name_are_refused():
+    one = hub(ROWS, "mine")
+    assert chosen([one, hub(ROWS, "other")], ["mine"]) == [one]
+    with pytest.raises(ModelRankError, match="two hubs are called mine"):
+        chosen([one, hub(ROWS, "mine")], ["mine"])
+
+
+def test_lines_of_more_fields_than_the_header_are_no_index(tmp_path):
+    (tmp_path / "t.csv").write_text("dataset,model,accuracy\nx,a,0,9\n")
+    with pytest.raises(ModelRankError, match=r"cannot read the hub .*t\.csv: lines have more fields"):
+        read(tmp_path / "t.csv")
 
 
 def test_where_val_lacks_a_search_sees_accuracy():

@@ -79,6 +79,12 @@ def test_failed_jobs_are_told_and_names_are_text(tmp_path, check_page):
     assert "1 jobs of the sweep failed: seed=1: &lt;script&gt;" in text
 
 
+def test_a_metric_that_no_row_has_is_said(tmp_path, check_page):
+    text = written(sweep().assign(tau_w=float("nan")), tmp_path)
+    check_page(text)
+    assert "No scorer has tau_w on any data set of h." in text
+
+
 def test_one_data_set_is_enough(tmp_path, check_page):
     text = written(sweep(datasets=("a",), scorers=("knn",)), tmp_path)
     check_page(text)

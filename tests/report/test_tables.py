@@ -81,6 +81,43 @@ def test_rows_that_are_no_ranking_say_what_is_missing():
         tables.pivots(RANKING.assign(scorer=None))
 
 
+def test_rows_of_single_models_are_no_ranking_and_are_named():
+    reason = "leep needs logits"
+    scores = [
+        {"hub": "offline", "protocol": "finetune_short", "scorer": "leep", "dataset": "cifar10", "seed": 0}
+        | {"model": model, "status": "not_applicable", "reason": reason, "seconds": 1.0, "overrides": "scorer=leep"}
+        for model in "ab"
+    ]
+    sweep = pd.concat([RANKING.assign(seed=0, overrides="scorer=x"), pd.DataFrame(scores)], ignore_index=True)
+    ranked, left = tables.rankings(sweep)
+    assert left == f"leep on cifar10 ({reason})"
+    assert len(ranked) == len(sweep), "what their job was is kept"
+    (table,) = tables.pivots(ranked).values()
+    assert table.index.tolist() == ["disco", "log_me", "knn"]
+    assert tables.rankings(RANKING)[1] == ""
+    assert tables.rankings(pd.DataFrame({"model": ["a"]}))[1] == ""
+    assert tables.rankings(sweep.drop(columns="reason"))[1] == "leep on cifar10 (no truth)"
+
+
+def test_rows_that_contradict_each_other_are_not_averaged():
+    seeds = RANKING.assign(seed=0, seconds=1.0)
+    twice = pd.concat([seeds, seeds.assign(tau_w=0.1)])
+    with pytest.raises(ModelRankError, match=r"2 rows of disco on cifar10 differ by tau_w; keep one of them"):
+        tables.pivots(twice)
+    assert len(tables.pivots(pd.concat([seeds, seeds]))) == 1, "the same table twice says nothing else"
+    with pytest.raises(ModelRankError, match=r"differ by a=1, a=2; say what the sweep varies: stage.by=a"):
+        tables.pivots(pd.concat([seeds.assign(overrides="a=1"), seeds.assign(overrides="a=2")]))
+    with pytest.raises(ModelRankError, match=r"differ by seconds; keep one"):
+        tables.pivots(pd.concat([seeds, seeds.assign(seconds=2.0)]).assign(overrides="a=1"))
+
+
+def test_a_metric_is_a_number():
+    with pytest.raises(ModelRankError, match=r"truth of some rows is text, first 'x\.csv'; numbers are in tau_w$"):
+        tables.pivots(RANKING.assign(truth="x.csv"), "truth")
+    with pytest.raises(ModelRankError, match="tau_w of some rows is text, first 'n/a'; numbers are in none"):
+        tables.pivots(RANKING.assign(tau_w=["0.5", "n/a"] * 3))
+
+
 def test_a_data_set_without_any_value_is_left_out():
     rows = pd.DataFrame(
         [

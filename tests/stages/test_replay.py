@@ -75,3 +75,9 @@ def test_an_unknown_hub_is_refused(run):
 def test_public_tables_alone_can_be_played(run):
     with pytest.raises(SystemExit, match=r"no hub nothing to replay; known are (?!.*measured).*yolo$"):
         run("stage.only=[nothing]", "stage.measured=[]")
+
+
+def test_a_hub_of_one_model_is_refused(run, tmp_path):
+    pd.DataFrame({"dataset": list("xyz"), "model": "a", "accuracy": 0.5}).to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(SystemExit, match=r"own\.csv has one model; there is nothing to choose from"):
+        run(f"stage.files=[{tmp_path}/own.csv]")

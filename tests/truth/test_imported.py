@@ -11,10 +11,12 @@ ASKED = Asked({"a": "A", "b": "B", "c": "C"}, "digits", "D", "tiny", "P")
 
 @pytest.fixture
 def take(tmp_path):
-    def call(rows, asked=ASKED):
-        pd.DataFrame(rows).to_csv(tmp_path / "mine.csv", index=False)
+    def call(rows, asked=ASKED, name="mine.csv"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(rows if isinstance(rows, str) else pd.DataFrame(rows).to_csv(index=False))
         tables = {"ledger_table": tmp_path / "memory/measured.csv", "named_table": tmp_path / "memory/imported.csv"}
-        return imported(asked, file=tmp_path / "mine.csv", paths=[], **tables)
+        return imported(asked, file=file, paths=[], **tables)
 
     call.remembered = lambda: (
         elsewhere(
@@ -36,13 +38,55 @@ def test_three_columns_are_enough_and_stay_in_memory(take):
     found = take.remembered()
     assert found.shape == (3, 1)
     assert found.columns[0].startswith("pets by full (mine")
-    with pytest.raises(NotMeasured):
+    with pytest.raises(
+        NotMeasured, match=r"no accuracies of a, b, c on digits; its data sets are cars, pets; no measured"
+    ):
         take(plain("cars") + plain("pets", (0.3, 0.2, 0.1)))
     found = take.remembered()
     assert {title.split()[0]: found[title].tolist() for title in found} == {
         "pets": [0.3, 0.2, 0.1],
         "cars": [0.5, 0.6, 0.7],
-    }, "imported again is replaced, what was imported before stays"
+    }
+
+
+def titles(found):
+    return [title.split()[0] for title in found]
+
+
+def test_rows_that_are_no_longer_in_the_file_are_forgotten(take):
+    with pytest.raises(NotMeasured):
+        take(plain("didgits") + plain("pets"))
+    assert take(plain("digits")[:2]).accuracy == {"a": 0.5, "b": 0.6}, "the truth is of the file as it is"
+    assert titles(take.remembered()) == [], "what the target was called before is no data set more"
+    take(plain("digits") + plain("pets"), name="moved/mine.csv")
+    take(plain("digits") + plain("cars"))
+    assert titles(take.remembered()) == ["cars"], "a file of the same name takes its place"
+    take([row | {"hub": "theirs"} for row in plain("digits") + plain("pets")], name="more.csv")
+    take([row | {"hub": "theirs"} for row in plain("digits") + plain("boats")], name="others.csv")
+    assert titles(take.remembered()) == ["cars", "pets", "boats"], "what was imported from other files stays"
+
+
+def test_a_renamed_copy_is_no_data_set_more_and_the_target_in_other_letters_none_at_all(take):
+    take(plain("digits") + plain("pets"))
+    take(plain("digits") + plain("pets") + plain("cars"), name="copy.csv")
+    assert titles(take.remembered()) == ["pets", "cars"]
+    with pytest.raises(NotMeasured, match="its data sets are Digits; "):
+        take(plain("Digits"), name="copy.csv")
+    assert titles(take.remembered()) == ["pets"]
+
+
+def test_names_that_match_nothing_are_said_and_spaces_are_none(take, caplog):
+    truth = take("dataset, model,accuracy\ndigits,a ,0.5\n digits,b,0.6\ndigits,sea,0.7\n")
+    assert truth.accuracy == {"a": 0.5, "b": 0.6}
+    assert "mine.csv: not in the hub, so not used on digits: sea" in caplog.text
+    assert "mine.csv: no accuracy on digits of c" in caplog.text
+    with pytest.raises(NotMeasured, match=r"of a, b, c on digits; its models there are x0, .*x9 and 2 more"):
+        take([{"dataset": "digits", "model": f"x{i}", "accuracy": 0.5} for i in range(12)])
+
+
+def test_seeds_of_a_model_are_averaged(take):
+    seeds = [row | {"seed": seed} for seed in (0, 1) for row in plain("digits", (0.5 + seed / 10, 0.6, 0.7))]
+    assert take(seeds).accuracy == pytest.approx({"a": 0.55, "b": 0.6, "c": 0.7})
 
 
 def test_rows_of_a_ledger_are_known_by_identity(take):
@@ -59,9 +103,14 @@ def test_rows_of_a_ledger_are_known_by_identity(take):
 
 
 @pytest.mark.parametrize(("rows", "says"), [
-    ([{"dataset": "x", "model": "a"}], "lacks the columns accuracy"),
-    (plain("x", (50, 60, 70)), r"mine\.csv: 3 accuracies are missing or no fraction of 1"),
+    ([{"dataset": "x", "model": "a"}], "lacks the columns accuracy; it has dataset, model$"),
+    (plain("x", (50, 60, 70)), r"mine\.csv: 3 accuracies are missing or no fraction of 1, first 50\.0 of a on x; perc"),
     (plain("x") + plain("x"), r"rows are there twice, first \(mine, x, a, full\)"),
+    (plain("digits") + [row | {"protocol": "linear"} for row in plain("digits")], "by several ways"),
+    ([*plain("x"), {"dataset": "x", "model": "d", "accuracy": 0.1, "metric": "r2"}], "different metrics"),
+    ("dataset,model,accuracy\n", "has no rows; give one for each accuracy: dataset, model, accuracy"),
+    ("dataset,model,accuracy\nx,a,0,5\n", "cannot read .* lines have more fields than the header"),
+    ("dataset,model,accuracy\nx,a,0.5\nx,b,0,5\n", "cannot read the table of accuracies .* Expected 3 fields"),
 ])  # fmt: skip
 def test_a_bad_file_is_refused_and_nothing_is_remembered(take, rows, says):
     with pytest.raises(ModelRankError, match=says):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,11 +13,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
 from modelrank.data.target import Target
 from modelrank.types import Availability, FeatureSet, ModelRankError
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 
@@ -45,7 +48,7 @@ class SavedFeatures:
         arrays = self._arrays()
         if "features" not in arrays:
             raise ModelRankError(f"{self.path} has {', '.join(arrays) or 'nothing'}, but no array named features")
-        ids = [str(one) for one in arrays["ids"]] if "ids" in arrays else []
+        ids = _texts(arrays)
         n = len(arrays["features"])
         for name in {"ids", "logits"} & set(arrays):
             if len(arrays[name]) != n:
@@ -63,6 +66,10 @@ class SavedFeatures:
         features, targets = torch.from_numpy(arrays["features"][order]), torch.from_numpy(target.targets)
         return FeatureSet(features, targets, target.task, logits=logits)
 
+    def ids(self) -> list[str]:
+        """Of its rows; empty where the file has none. Features are not read."""
+        return [] if self.path.suffix == ".npy" else _texts(self._arrays("ids"))
+
     def _order(self, ids: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
         place = {one: row for row, one in enumerate(ids)}
         if len(place) < len(ids):
@@ -73,14 +80,18 @@ class SavedFeatures:
             )
         return np.array([place[one] for one in wanted])
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self, *names: str) -> dict[str, np.ndarray]:
+        """Those of these names; all where none is given."""
         try:
             if self.path.suffix == ".safetensors":
-                found = {name: tensor.numpy() for name, tensor in load_file(self.path).items()}
+                with safe_open(self.path, "pt") as tensors:
+                    held = list(tensors.keys())
+                    found = {name: tensors.get_tensor(name).numpy() for name in held if name in (names or held)}
             else:
                 with self.path.open("rb") as file:
                     loaded = np.load(file, allow_pickle=False)
-                    found = {"features": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+                    loaded = {"features": loaded} if isinstance(loaded, np.ndarray) else loaded
+                    found = {name: loaded[name] for name in loaded if name in (names or [name])}
         except (OSError, ValueError, TypeError, EOFError, BadZipFile, SafetensorError) as error:
             raise ModelRankError(f"cannot read the features {self.path}: {error}") from error
         for name in {"features", "logits"} & set(found):
@@ -89,6 +100,29 @@ class SavedFeatures:
             own = found[name].dtype
             found[name] = found[name].astype(own.newbyteorder("=") if own.kind == "f" else np.float32, copy=False)
         return found
+
+
+def refuse_orders(models: Iterable[SavedFeatures], target: Target) -> None:
+    """ModelRankError where the targets have no ids, so that rows are matched by their place, and ids of two models say
+    that this cannot be right for both. Where one has ids, it is said."""
+    known: dict[Path, list[str]] = {}
+    for model in () if target.ids else models:
+        with suppress(ModelRankError):  # what cannot be read is said where its features are
+            if ids := model.ids():
+                known[model.path] = ids
+    if not known:
+        return
+    first = next(iter(known))
+    if others := [path for path in known if known[path] != known[first]]:
+        raise ModelRankError(
+            f"ids in {first} and {others[0]} are not the same in the same order, and {target.source} has none to match "
+            "them by; give a .csv of targets with the column id (dataset.id_column)"
+        )
+    log.warning("%s has ids, %s has none: rows are matched by their place, not by ids", first, target.source)
+
+
+def _texts(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    return [str(one) for one in arrays.get("ids", ())]
 
 
 def hub(folder: str) -> dict[str, SavedFeatures]:

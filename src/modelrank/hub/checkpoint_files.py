@@ -65,7 +65,9 @@ class CheckpointFile:
         except ModelRankError as error:
             raise ModelRankError(
                 f"{error}. Give the network that was trained, with its number of classes (hub=checkpoints: "
-                "hub.architecture), the prefix of its names (hub.prefix), or the heads that it does not have (hub.drop)"
+                "hub.architecture), the prefix of its names (hub.prefix), or the beginnings of names in the file that "
+                "it does not have (hub.drop); for a file without a head a network without one (timm.create_model with "
+                "num_classes=0, modelrank.hub.architectures.resnet50_trunk)"
             ) from None
         state.update(found)  # keeps the versions of the modules, which some check
         model.load_state_dict(state)

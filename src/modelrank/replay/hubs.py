@@ -10,6 +10,7 @@ any other      a fact of the model, a number or a word: parameters, imagenet_acc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from modelrank.csv_file import read_csv
 from modelrank.replay.measured import cells
 from modelrank.types import ModelRankError
 
 ROW = ("dataset", "model", "accuracy")
+NUMBERS = ("parameters", "imagenet_accuracy")  # facts that policies go by
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def read(path: str | Path, *, modality: str = "", models: pd.DataFrame | None = 
     """
     path = Path(path)
     try:
-        rows = pd.read_csv(path)
+        rows = read_csv(path)
     except (OSError, ValueError) as error:
         raise ModelRankError(f"cannot read the hub {path}: {error}") from error
     return hub(rows, path.name.removesuffix(".gz").removesuffix(".csv"), modality=modality, models=models)
@@ -57,15 +60,27 @@ def read(path: str | Path, *, modality: str = "", models: pd.DataFrame | None = 
 def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFrame | None = None) -> Hub:
     """As `read`, from rows."""
     if lacking := [column for column in ROW if column not in rows]:
-        raise ModelRankError(f"the hub {name} lacks the columns {', '.join(lacking)}; a hub has one row a cell")
+        raise ModelRankError(
+            f"the hub {name} lacks the columns {', '.join(lacking)}; it has {', '.join(map(str, rows))}"
+        )
+    if len(unnamed := rows.loc[rows[["dataset", "model"]].isna().any(axis=1)]):
+        raise ModelRankError(f"the hub {name}: {len(unnamed)} rows lack their model or data set; name or remove them")
     twice = rows.loc[rows.duplicated(["dataset", "model"])]
     if len(twice):
         raise ModelRankError(f"the hub {name} has {twice.iloc[0].model} on {twice.iloc[0].dataset} twice; keep one row")
     numbers = [column for column in rows if column in ("accuracy", "val_accuracy", "seconds") or ":" in str(column)]
-    for column in numbers:
+    for column in [*numbers, *(fact for fact in NUMBERS if fact in rows)]:
         given = rows[column] if column == "accuracy" else rows[column].dropna()
-        if np.isnan(np.asarray(pd.to_numeric(given, errors="coerce"), dtype=float)).any():
-            raise ModelRankError(f"the hub {name}: a value in {column} is no number; mend or remove the row")
+        values = pd.Series(pd.to_numeric(given, errors="coerce"), dtype=float)
+        if len(bad := given.loc[values.isna()]):
+            raise ModelRankError(f"the hub {name}: a value in {column} is no number ({bad.iloc[0]}); mend it")
+        least, most = (0, np.inf) if column == "seconds" else (-np.inf, 1 if _is_accuracy(str(column)) else np.inf)
+        if len(beyond := values.loc[(values < least) | (values > most)]):
+            row = rows.loc[beyond.index].iloc[0]
+            raise ModelRankError(
+                f"the hub {name}: {column} is {row[column]} for {row.model} on {row.dataset}; "
+                + ("give accuracies as fractions of 1 (percent? divide by 100)" if most == 1 else "no time is below 0")
+            )
     curves = _shares(rows, name)
     table = rows.assign(dataset=rows.dataset.astype(str), model=rows.model.astype(str))
     accuracy = _wide(table, "accuracy")
@@ -115,6 +130,10 @@ def shipped(
 FEWEST = 3  # data sets: with one left out, two are left to remember
 
 
+def _is_accuracy(column: str) -> bool:
+    return column in ("accuracy", "val_accuracy") or column.startswith("at:")
+
+
 def _shares(rows: pd.DataFrame, name: str) -> list[float]:
     """Of the columns at:SHARE, ascending."""
     shares = []
@@ -140,6 +159,10 @@ def _column(rows: pd.DataFrame, share: float) -> str:
 def chosen(hubs: Sequence[Hub], names: Sequence[str]) -> list[Hub]:
     """Those named, in that order; all where nothing is named."""
     by_name = {one.name: one for one in hubs}
+    if twice := [name for name, count in Counter(one.name for one in hubs).items() if count > 1]:
+        raise ModelRankError(
+            f"two hubs are called {twice[0]}, as rows go by their name; call the file of yours otherwise"
+        )
     if unknown := [name for name in names if name not in by_name]:
         raise ModelRankError(f"no hub {', '.join(unknown)} to replay; known are {', '.join(by_name)}")
     return [by_name[name] for name in names] if names else list(hubs)

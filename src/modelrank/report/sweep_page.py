@@ -115,7 +115,7 @@ def _failed(rows: pd.DataFrame) -> str:
 
 
 def _heat_map(values: pd.DataFrame, limits: pd.DataFrame | None, metric: str, name: str) -> str:
-    known = values.to_numpy(dtype=float)[values.notna().to_numpy()]
+    known = [value for value in values.to_numpy(dtype=float).ravel().tolist() if not math.isnan(value)]
     low, high = min(known, default=0.0), max(known, default=0.0)
 
     def cell(value: float) -> str:

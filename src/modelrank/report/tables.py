@@ -18,6 +18,7 @@ AVERAGE = "average"
 SEEDS = "two seeds of the truth"
 RANDOM = "random scores, 95 %"
 FEWER = "random scores, 95 %, fewest models"
+CELL = ["hub", "protocol", "scorer", "dataset"]
 Mark = Callable[[str], str]
 
 
@@ -59,6 +60,20 @@ def write(rows: pd.DataFrame, folder: Path, *, value: str = "tau_w", digits: int
     return paths
 
 
+def rankings(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows, those of single models without hub, protocol, scorer and data set: as those of a job that failed; and
+    which they are. A job without a ranking (a scorer that was not applicable) leaves such rows in a results.csv."""
+    if not {"model", *CELL} <= set(rows):
+        return rows, ""
+    alone = rows["model"].notna()
+    known = rows.loc[alone].drop_duplicates(["scorer", "dataset"])
+    left = [
+        f"{scorer} on {dataset} ({reason if isinstance(reason, str) else 'no truth'})"
+        for scorer, dataset, reason in known.reindex(columns=["scorer", "dataset", "reason"]).to_numpy().tolist()
+    ]
+    return rows.assign(**{name: rows[name].mask(alone) for name in CELL}), "; ".join(left)
+
+
 def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd.DataFrame]:
     """(hub, protocol) -> table of `value`: scorers in order of first appearance x data sets, then their average.
 
@@ -67,17 +82,22 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
     that lacks a data set has no average: means over different data sets are not to be compared.
     Raises ModelRankError where the rows are not those of a ranking.
     """
-    keys = ["hub", "protocol", "scorer", "dataset"]
-    if missing := [column for column in [*keys, value] if column not in rows]:
+    if missing := [column for column in [*CELL, value] if column not in rows]:
         raise ModelRankError(
-            f"a table of {value} needs the columns {', '.join([*keys, value])} of a ranking.csv or of a "
+            f"a table of {value} needs the columns {', '.join([*CELL, value])} of a ranking.csv or of a "
             f"results.csv that collects them; these rows lack {', '.join(missing)}"
             + (" (scores without a truth have no agreement)" if "score" in rows else "")
         )
-    rows = rows.dropna(subset=keys)
-    _refuse_several(rows, [*keys, "seed"])
+    as_number = pd.Series(pd.to_numeric(rows[value], errors="coerce"))
+    if len(text := rows.loc[as_number.isna() & rows[value].notna(), value]):
+        numbers = ", ".join(rows.dropna(axis=1, how="all").select_dtypes("number"))
+        raise ModelRankError(
+            f"{value} of some rows is text, first {text.iloc[0]!r}; numbers are in {numbers or 'none'}"
+        )
+    rows = rows.dropna(subset=CELL)
+    _refuse_several(rows, [*CELL, "seed"])
     if not len(rows):
-        raise ModelRankError("no row has a scorer and a data set: did every job of the sweep fail? See its job_error")
+        raise ModelRankError("no row is of a ranking: did every job of the sweep fail? See their job_error or reason")
     tables = {}
     for hub, protocol in rows[["hub", "protocol"]].drop_duplicates().itertuples(index=False):
         group = rows[(rows["hub"] == hub) & (rows["protocol"] == protocol)]
@@ -92,19 +112,21 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
 
 def _refuse_several(rows: pd.DataFrame, cell: list[str]) -> None:
     """A sweep over some setting has several rows of one cell: a mean over them would be of nothing."""
-    if not {*cell, "overrides"} <= set(rows):
+    if not {*cell} <= set(rows):
         return
+    rows = rows if "overrides" in rows else rows.drop_duplicates()
     twice = rows.loc[rows.duplicated(cell, keep=False)]
     if not len(twice):
         return
-    first = twice.loc[(twice[cell] == twice[cell].iloc[0]).all(axis=1), "overrides"]
-    each = [set(str(given).split()) for given in first]
-    differ = sorted(set.union(*each) - set.intersection(*each))
-    key = differ[0].split("=")[0].lstrip("+") if differ else "KEY"
-    raise ModelRankError(
-        f"{len(first)} rows of {twice.scorer.iloc[0]} on {twice.dataset.iloc[0]} differ by "
-        f"{', '.join(differ) or 'nothing'}; say what the sweep varies: stage.by={key}"
-    )
+    first = twice.loc[(twice[cell] == twice[cell].iloc[0]).all(axis=1)]
+    each = [set(str(given).split()) for given in first.get("overrides", [])]
+    differ = sorted(set.union(*each) - set.intersection(*each)) if each else []
+    said = f"{len(first)} rows of {first.scorer.iloc[0]} on {first.dataset.iloc[0]} differ by "
+    if not differ:
+        others = [name for name in first if first[name].nunique(dropna=False) > 1]
+        raise ModelRankError(f"{said}{', '.join(others[:5]) or 'nothing'}; keep one of them in the file")
+    key = differ[0].split("=")[0].lstrip("+")
+    raise ModelRankError(f"{said}{', '.join(differ)}; say what the sweep varies: stage.by={key}")
 
 
 def levels(rows: pd.DataFrame, tables: Mapping[tuple[str, str], pd.DataFrame]) -> dict[tuple[str, str], pd.DataFrame]:

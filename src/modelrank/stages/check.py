@@ -14,8 +14,8 @@ from modelrank import build
 from modelrank.data.decoded import PixelStore, Shrink
 from modelrank.data.images import ImageData
 from modelrank.data.spec import DatasetSpec
-from modelrank.data.target import TargetFile
-from modelrank.features.from_files import SavedFeatures
+from modelrank.data.target import Target, TargetFile
+from modelrank.features.from_files import SavedFeatures, refuse_orders
 from modelrank.hub.model import PretrainedModel
 from modelrank.provenance import program
 from modelrank.report import terminal
@@ -24,8 +24,11 @@ from modelrank.types import Availability, MissingAsset, ModelRankError
 
 
 def check(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
-    """Print and write assets.csv: kind, name, state (present | fetchable | missing), where."""
-    assets = _assets(build.models(cfg), build.dataset(cfg), Path(cfg.paths.cache))
+    """Print and write assets.csv: kind, name, state (present | fetchable | missing), where. ModelRankError where saved
+    features and images meet."""
+    models, spec = build.models(cfg), build.dataset(cfg)
+    _refuse_mixed(models, spec)
+    assets = _assets(models, spec, Path(cfg.paths.cache))
     rows = pd.DataFrame([vars(asset) for asset in assets])
     rows.to_csv(Path(cfg.paths.run) / "assets.csv", index=False)
     terminal.rows(rows, f"{cfg.hub.name} on {cfg.dataset.name}: {rows.state.value_counts().to_dict()}")
@@ -38,19 +41,30 @@ def opened(cfg: DictConfig, *, networks: bool = False) -> tuple[dict[str, Pretra
     ModelRankError where saved features and images meet, and, with `networks`, where the hub has saved features only.
     """
     models, spec, cache = build.models(cfg), build.dataset(cfg), Path(cfg.paths.cache)
-    saved = {name for name, model in models.items() if isinstance(model, SavedFeatures)}
+    saved = _saved(models)
     if networks and saved:
         raise ModelRankError(
             f"stage={cfg.stage._target_.rpartition('.')[2]} trains networks on images, and hub={cfg.hub.name} holds "
-            "features that were saved; rank them by stage=rank, accuracies of yours by truth=published truth.path=FILE"
+            "features that were saved; rank them by stage=rank, accuracies of yours by truth=import truth.file=FILE"
         )
-    if isinstance(spec, TargetFile) != bool(saved) or (saved and saved != set(models)):
-        raise ModelRankError("saved features go with saved targets: hub=files with dataset=targets, neither without")
+    _refuse_mixed(models, spec)
     missing = [asset for asset in _assets(models, spec, cache) if asset.state == "missing"]
     if missing:
         lines = "; ".join(f"the {asset.kind} of {asset.name} ({asset.where})" for asset in missing)
         raise MissingAsset(f"missing: {lines}. `{program()} stage=check` lists every asset.")
-    return models, with_pixels(cfg, models, spec.load(cache))
+    data = spec.load(cache)
+    if isinstance(data, Target):
+        refuse_orders(saved, data)
+    return models, with_pixels(cfg, models, data)
+
+
+def _saved(models: Mapping[str, PretrainedModel]) -> list[SavedFeatures]:
+    return [model for model in models.values() if isinstance(model, SavedFeatures)]
+
+
+def _refuse_mixed(models: Mapping[str, PretrainedModel], spec: DatasetSpec) -> None:
+    if len(_saved(models)) != (len(models) if isinstance(spec, TargetFile) else 0):
+        raise ModelRankError("saved features go with saved targets: hub=files with dataset=targets, neither without")
 
 
 def with_pixels(cfg: DictConfig, models: Mapping[str, Any], data: ImageData) -> ImageData:

@@ -54,10 +54,13 @@ def replay(
     )
     given = [hubs.read(path) for path in files]
     for path, one in zip(files, given, strict=True):
-        if one.accuracy.shape[1] < hubs.FEWEST:
+        models, datasets = one.accuracy.shape
+        if datasets < hubs.FEWEST:
             raise ModelRankError(
-                f"{path} has {one.accuracy.shape[1]} data sets; a replay leaves one out and needs {hubs.FEWEST} or more"
+                f"{path} has {datasets} data sets; a replay leaves one out and needs {hubs.FEWEST} or more"
             )
+        if models < 2:
+            raise ModelRankError(f"{path} has one model; there is nothing to choose from, give two or more")
     tables = hubs.chosen([*shipped, *given], only)
     judges = {name: one for name, one in policies.items() if isinstance(one, Believing) and one.scores}
     largest_first = sorted(tables, key=lambda hub: -hub.accuracy.size)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
 
+from modelrank.csv_file import read_csv
 from modelrank.provenance import command, commit
 from modelrank.report import figures, sweep_page, sweeps, tables
 from modelrank.tracking import Tracker
 from modelrank.types import ModelRankError
+
+log = logging.getLogger(__name__)
 
 
 def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: str | None) -> pd.DataFrame:
@@ -19,19 +23,26 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
     Several data sets: comparisons.csv (each scorer against the first, paired), winners.csv (how many different models
     each names first) and average_ranks.png.
     by: the override that an ablation varied; its values become rows of the table and the axis of ablation.png.
-    Raises ModelRankError naming the file when it is missing or is no table of rankings.
+    Jobs that ended without a ranking are left out and named. Raises ModelRankError naming the file when it is missing
+    or is no table of rankings.
     """
     path, folder = Path(results).expanduser(), Path(cfg.paths.run)
     if not path.is_file():
         raise ModelRankError(f"stage.results={results}: no such file; give a results.csv or a ranking.csv")
-    rows = pd.read_csv(path)
+    try:
+        rows, left = tables.rankings(read_csv(path))
+    except (OSError, ValueError) as error:
+        raise ModelRankError(f"stage.results={results} is no table of rankings: {error}") from error
+    if left:
+        log.warning("left out, as there is no ranking of it: %s", left)
     drawn, standing, compared = {}, None, pd.DataFrame()
     if by:
         rows = sweeps.label_by(rows, by)
-        drawn["ablation"] = sweeps.ablation(rows, by, metric)
-        figures.save(drawn["ablation"], folder / "ablation.png")
     files = tables.write(rows, folder, value=metric)
     print(files[0].read_text())
+    if by:
+        drawn["ablation"] = sweeps.ablation(rows.dropna(subset="scorer"), by, metric)
+        figures.save(drawn["ablation"], folder / "ablation.png")
     if rows.dataset.nunique() > 1 and rows.scorer.nunique() > 1:
         compared = sweeps.comparisons(rows, metric)
         compared.to_csv(folder / "comparisons.csv", index=False)
@@ -42,6 +53,7 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
         first.to_csv(folder / "winners.csv", index=False)
     made = {"command": command(), "commit": commit(), "rows": f"{path}, {len(rows)} of them"}
     made |= {name: "; ".join(sorted(set(rows[name].dropna()))) for name in ("truth", "versions") if name in rows}
+    made |= {"left out": left} if left else {}
     written = sweep_page.write(
         folder,
         rows,

@@ -89,17 +89,20 @@ def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterato
 
 
 def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, pd.Series]]:
+    seen = set()  # one table of accuracies, under another hub's or file's name, is no data set more
     for path in map(resolve, paths):
         if not path.exists():
             continue
         rows = published_rows(path)
         own = rows.loc[
             rows.model.isin(list(asked.models))
-            & (rows.dataset != asked.dataset)
+            & (rows.dataset.str.casefold() != asked.dataset.casefold())
             & (rows.metric.map(_kind) == _kind(metric))
         ]
         for (hub, protocol, dataset), group in own.groupby(["hub", "protocol", "dataset"], sort=False):
-            if len(group) >= FEWEST:
+            content = (dataset, protocol, frozenset(zip(group.model, group.accuracy, strict=True)))
+            if len(group) >= FEWEST and content not in seen:
+                seen.add(content)
                 yield f"{dataset} by {protocol} ({hub}, {path.name})", group.set_index("model").accuracy
 
 

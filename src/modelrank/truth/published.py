@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from modelrank.csv_file import read_csv
 from modelrank.root import resolve
 from modelrank.types import ModelRankError, Truth
 
@@ -27,9 +28,14 @@ def published(asked: Asked, *, path: str | Path, protocol: str, hub: str | None 
     NaN, values outside 0..1.
     """
     table = published_rows(path)
-    table = table.loc[table.model.isin(list(asked.models))]
     if hub is not None:
         table = table.loc[table.hub == hub]
+    return truth_by_name(asked, table, path, protocol)
+
+
+def truth_by_name(asked: Asked, table: pd.DataFrame, path: str | Path, protocol: str) -> Truth:
+    """As `published`, from the rows that were read from `path`."""
+    table = table.loc[table.model.isin(list(asked.models))]
     rows = table.loc[(table.dataset == asked.dataset) & (table.protocol == protocol)]
     if rows.empty:
         known = table[["protocol", "dataset"]].drop_duplicates().groupby("protocol").dataset.apply(", ".join)
@@ -70,11 +76,11 @@ def published_rows(path: str | Path) -> pd.DataFrame:
     """All published rows: hub, dataset, model, protocol, metric, accuracy, source."""
     path = resolve(path)
     try:
-        rows = pd.read_csv(path, dtype=dict.fromkeys((*KEY, "metric", "source"), str), keep_default_na=False)
+        rows = read_csv(path, dtype=dict.fromkeys((*KEY, "metric", "source"), str), keep_default_na=False)
     except (OSError, ValueError) as error:
         raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
     if missing := [column for column in COLUMNS if column not in rows]:
-        raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}")
+        raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(rows)}")
     rows["accuracy"] = pd.to_numeric(rows.accuracy, errors="coerce")
     rows = valid(rows, path)
     twice = rows.loc[rows.duplicated(list(KEY))]
@@ -91,9 +97,10 @@ def valid(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     bad = rows.loc[~((values >= lowest) & (values <= 1))]
     if len(bad):
         first = bad.iloc[0]
+        value = float(first.accuracy)
         raise ModelRankError(
-            f"{path}: {len(bad)} accuracies are missing or no fraction of 1, first {first.accuracy!r} of {first.model} "
-            f"on {first.dataset}; mend or remove the row"
+            f"{path}: {len(bad)} accuracies are missing or no fraction of 1, first {value} of {first.model} "
+            f"on {first.dataset}; {'percent? divide by 100, or ' if value > 1 else ''}mend or remove the row"
         )
     return rows
 

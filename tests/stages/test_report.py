@@ -1,0 +1,52 @@
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from modelrank.stages.report import report
+from modelrank.tracking import Labels, Tracker
+from modelrank.types import ModelRankError
+
+RANKED = [
+    {"hub": "h", "protocol": "p", "scorer": scorer, "dataset": dataset, "seed": 0, "tau_w": value, "n_models": 5}
+    | {"overrides": f"scorer={scorer} dataset={dataset}", "job_status": "ok"}
+    for dataset in ("reviews", "books")
+    for scorer, value in {"disco": 0.5, "knn": 0.4}.items()
+]
+
+
+@pytest.fixture
+def reported(tmp_path):
+    def call(content, **options):
+        (tmp_path / "results.csv").write_bytes(content)
+        cfg = OmegaConf.create({"paths": {"run": str(tmp_path)}})
+        tracker = Tracker(run_dir=str(tmp_path), config=cfg, labels=Labels("", "", ""))
+        report(cfg, tracker, results=str(tmp_path / "results.csv"), metric="tau_w", **({"by": None} | options))
+        return (tmp_path / "report.html").read_text()
+
+    return call
+
+
+@pytest.mark.parametrize("content", [b"", b"\xf7\x00\xff", b"a,b\n1,2\n1,2,3\n"])
+def test_a_file_that_is_no_table_is_named(reported, content):
+    with pytest.raises(ModelRankError, match=r"stage\.results=.*results\.csv is no table of rankings: "):
+        reported(content)
+
+
+@pytest.mark.parametrize("by", [None, "scorer"])
+def test_a_job_without_a_ranking_is_left_out_and_named(reported, caplog, by):
+    jobs = [
+        {"hub": "h", "protocol": "p", "scorer": "leep", "dataset": "reviews", "seed": 0, "model": model}
+        | {
+            "status": status,
+            "reason": "no logits",
+            "overrides": "scorer=leep",
+            "job_status": "failed",
+            "job_error": "x",
+        }
+        for model, status in {"a": "not_applicable", "b": "failed"}.items()
+    ]
+    page = reported(pd.DataFrame(RANKED + jobs).to_csv(index=False).encode(), by=by)
+    assert "left out, as there is no ranking of it: leep on reviews (no logits)" in caplog.text
+    assert "leep on reviews (no logits)" in page
+    assert "1 jobs of the sweep failed: scorer=leep: x" in page
+    assert "2 scorers on 2 data sets" in page
