@@ -91,3 +91,13 @@ def test_error_of_r2(r2):
         found.append(1 - np.square(truth - guess).sum() / np.square(truth - truth.mean()).sum())
     assert sampling_error("r2", r2, np.zeros(500)) == pytest.approx(np.std(found), rel=0.25)
     assert sampling_error("r2", -0.5, np.zeros(500)) > 0
+
+
+def test_images_that_are_alike_count_as_one():
+    """A typeface is read right in all its letters or in none."""
+    rng = np.random.default_rng(0)
+    typefaces = np.repeat(np.arange(50), 10)
+    found = [np.repeat(rng.random(50) < 0.8, 10).mean() for _ in range(2000)]
+    assert sampling_error("accuracy", 0.8, np.zeros(500), typefaces) == pytest.approx(np.std(found), rel=0.06)
+    alone = sampling_error("accuracy", 0.8, np.zeros(500), np.arange(500))
+    assert alone == sampling_error("accuracy", 0.8, np.zeros(500))

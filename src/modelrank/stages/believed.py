@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,22 +47,28 @@ def believed(
             for model, score in hub.rankings[scorer].scores.items()
         ],
     )
-    words = {
-        name: {"family": model.family, "pretraining": model.pretraining}
-        for name, model in models.items()
-        if isinstance(model, PretrainedModel)
-    }
     memory = build.memory(cfg)(asked, data.metric, ids)
     belief = believe(
         memory.accuracy,
         scores=scores,
         scores_elsewhere=memory.scores,
-        facts=pd.DataFrame.from_dict(words, orient="index") if words else None,
+        facts=known_facts(models),
         level=float(scores.linear_probe.mean()) if data.task == "classification" and "linear_probe" in scores else None,
     )
     sets = len({title.split(" by ")[0] for title in memory.accuracy})
     rests = f"{len(scores.columns)} scorers" if len(scores.columns) else "facts of the models"
     return belief, rests + (f" and the accuracies on {sets} other data set{'s' * (sets > 1)}" if sets else " alone")
+
+
+def known_facts(models: Mapping[str, PretrainedModel]) -> pd.DataFrame | None:
+    """What is known of the models without loading them, models x facts; None where they are saved features."""
+    known = {
+        name: {"family": model.family, "pretraining": model.pretraining}
+        | {"imagenet_accuracy": math.nan if model.imagenet_accuracy is None else model.imagenet_accuracy}
+        for name, model in models.items()
+        if isinstance(model, PretrainedModel)
+    }
+    return pd.DataFrame.from_dict(known, orient="index") if known else None
 
 
 def scorer_ids(

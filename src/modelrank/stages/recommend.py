@@ -92,13 +92,14 @@ def _race(
     cache = Path(cfg.paths.cache)
     trainings = Trainings(models, seen, few, protocol, raced, build.trainer(cfg), folder, cache, cfg.seed)
     asked = ledger.Asked.of(models.values(), data, protocol)
+    looked_at = seen.splits["val"]
     race = Race(
         models=list(models),
         belief=believe(pd.DataFrame(index=list(models), dtype=float)),
         rules=raced,
         step_seconds={name: probes[name].step_seconds for name in models},
         head_seconds={name: _pass_seconds(probes[name], few, ("train", "val"), protocol) for name in models},
-        noise=partial(sampling_error, data.metric, targets=seen.splits["val"].targets),
+        noise=partial(sampling_error, data.metric, targets=looked_at.targets, groups=looked_at.groups),
         point=cfg.point,
         seed=cfg.seed,
     )

@@ -20,8 +20,9 @@ from torchmetrics.regression import R2Score
 from torchmetrics.utilities import dim_zero_cat
 
 
-def sampling_error(metric: str, value: float, targets: np.ndarray) -> float:
-    """Standard deviation of a value of a metric that comes from which images were drawn; targets: of the split.
+def sampling_error(metric: str, value: float, targets: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Standard deviation of a value of a metric that comes from which images were drawn; targets: of the split, N.
+    groups, N: of images that are alike (letters of one typeface), counted as one each, as if all were right or wrong.
 
     accuracy: binomial, sqrt(p (1 - p) / N), p as if two images more had been right and two more wrong (Agresti and
     Coull 1998): else the luckiest value on few images looks the most exact. mean_per_class_accuracy: sqrt(sum over c of
@@ -29,6 +30,8 @@ def sampling_error(metric: str, value: float, targets: np.ndarray) -> float:
     precisions have no such formula: as accuracies of the N images, too small where there are few objects. p (1 - p)
     counts as .02 at least.
     """
+    if groups is not None:
+        return sampling_error(metric, value, targets) * math.sqrt(len(groups) / len(np.unique(groups)))
     likely = (value * len(targets) + 2) / (len(targets) + 4)
     spread = max(likely * (1 - likely), 0.02)
     if metric == "r2":
