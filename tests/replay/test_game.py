@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,14 @@ def test_regret_rank_and_shares_of_the_cost():
     assert set(rows.winner) == {"a"}
     assert set(rows.best) == {"d"}
     assert ("s0", "largest", "results", 5) not in rows.index
+
+
+def test_the_largest_is_not_named_where_few_sizes_are_known():
+    known = made().facts
+    for count, first in ((2, True), (1, False)):
+        facts = known.assign(parameters=known.parameters.where(np.arange(len(known)) < count))
+        one = replace(made(), facts=facts)
+        assert bool(list(InOrder(largest)(target(one, "s0")))) is first
 
 
 def test_random_is_the_mean_of_many_plays():

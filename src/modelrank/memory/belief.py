@@ -109,7 +109,7 @@ class Posterior:
         errors = result.noise * np.array([other.noise for other in self.results]) * _alike(others, result.model)
         before = scale2[:, None] * before + belief.location_sd**2 + errors
         white = (inverse @ before[:, :, None])[:, :, 0]
-        alone = np.sqrt(np.maximum(now + result.noise**2 - (white**2).sum(1), JITTER))
+        alone = np.sqrt(np.maximum(now + max(result.noise**2, JITTER) - (white**2).sum(1), JITTER))
         across = self.scale**2 * towards + belief.location_sd**2
         row = (across - (white[:, None] @ spread)[:, 0]) / alone[:, None]
         expected = belief.location + self.scale[:, 0] * belief.mean[result.model] + (white * self._surprises).sum(1)

@@ -161,4 +161,6 @@ def choose(posterior: Posterior, open_: np.ndarray) -> int:
 
 
 def _fact(target: Target, name: str) -> pd.Series:
-    return pd.Series(target.facts.get(name), dtype=float)
+    """Of no model where less than half of them have it: the largest of a few is not the largest."""
+    known = pd.Series(target.facts.get(name), index=target.models, dtype=float)
+    return known if known.notna().mean() >= 0.5 else known.iloc[:0]
