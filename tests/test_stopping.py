@@ -15,11 +15,13 @@ stopping.heed(begun=True)
 read, write = os.pipe()
 if not os.fork():  # as a loader's worker before it has begun
     os.write(write, b".")
-    time.sleep(60)
+    while True:  # in short sleeps: a signal just before a long one would be heeded after it
+        time.sleep(0.05)
 try:
     os.read(read, 1)
     print("begun", flush=True)
-    time.sleep(60)
+    while True:
+        time.sleep(0.05)
 except KeyboardInterrupt:
     stopping.leave()
 finally:

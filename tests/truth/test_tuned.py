@@ -77,5 +77,5 @@ def test_the_point_is_that_of_the_measured_row(tmp_path, digits, model, trainer,
 
 def test_divergence_is_said_with_the_point(tmp_path, digits, model, trainer, protocol):
     broken = replace(model, architecture=partial(explosive, model.architecture))
-    with pytest.raises(ModelRankError, match=r"small at lr0.05_wd0: the loss became nan"):
+    with pytest.raises(ModelRankError, match=r"small train lr0.05_wd0: the loss became nan"):
         tuned(broken, digits, protocol, POINT, trainer=trainer, seed=0).load(tmp_path)
