@@ -111,12 +111,12 @@ def _randomised(data: FeatureSet, k: int, seed: int) -> Components:
     mean = column_mean(data).to(dtype)
     rows, offset = _less_offset(x, mean)
     power = _power_iteration(rows(), offset, _normal(len(mean), k + 10, seed).to(mean))
-    rank, shift = power.shape[1], -(offset @ power)
-    basis = torch.empty(len(x), max(k, rank), dtype=dtype, device=mean.device)
+    basis = torch.empty(len(x), power.shape[1], dtype=dtype, device=mean.device)
+    shift = -(offset @ power)
     for part, some in rows():
-        torch.addmm(shift, some, power, out=basis[part, :rank])
+        torch.addmm(shift, some, power, out=basis[part])
     del power
-    q = _orthonormalise(basis[:, :rank])  # over the same memory
+    q = _orthonormalise(basis)  # over the same memory
     sigma, vt = _spectrum(_product(rows(), offset, q))
     found = min(k, len(sigma))  # less than k where A has less rank: the others are zero
     rotation = torch.zeros(q.shape[1], k, dtype=dtype, device=x.device)
@@ -167,7 +167,7 @@ def _power_iteration(
         along = torch.addmm(shift, some, test)
         total += along.sum(0)
         power.addmm_(some.T, along)
-    return _orthonormalise(power.addr_(offset, total, alpha=-1))
+    return torch.linalg.qr(power.addr_(offset, total, alpha=-1)).Q
 
 
 def _product(
