@@ -141,3 +141,7 @@ def clip_art():
         "png/other/x.png": png(noise(20, 30, 3, seed=4)),
         "png/animals/readme.txt": b"words",
     }
+
+
+def every_id(data):
+    return sorted(name for split in data.splits.values() for name in split.ids)
