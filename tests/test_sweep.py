@@ -92,3 +92,12 @@ def test_an_extended_sweep_keeps_its_folders_whatever_the_order_of_options(run, 
     assert len(rows) == 3 * 3
     for job_folder, own in rows.groupby("job"):
         assert set(pd.read_csv(folder / str(job_folder) / "scores.csv").scorer) == set(own.scorer)
+
+
+def test_a_word_of_one_value_is_no_word_of_another():
+    """Options are told apart where a key begins: folders may have spaces in their names."""
+    folders = {
+        OmegaConf.create({"folder": "${sweep_job:${task}}", "task": task}).folder
+        for task in (["a.x=1 2", "+b=3"], ["+b=3", "a.x=1 2"], ["a.x=1", "+b=3 2"], ["a.x=2 1", "+b=3"])
+    }
+    assert len(folders) == 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -131,8 +132,8 @@ def _asked(overrides: Iterable[str]) -> str:
 
 
 def _sorted(overrides: str) -> str:
-    """In whatever order they were given."""
-    return " ".join(sorted(overrides.split()))
+    """In whatever order they were given. A value may hold spaces: an option begins where a key does."""
+    return " ".join(sorted(re.split(r" (?=~|\+{0,2}[\w./@:-]+=)", overrides)))
 
 
 def _jobs(rows: pd.DataFrame) -> pd.Series:
