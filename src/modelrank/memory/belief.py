@@ -31,8 +31,8 @@ STRETCH = {0: 1.04, 1: 1.02, 2: 1.18, 3: 1.34, 5: 1.68, 7: 1.86, 10: 1.78, 15: 1
 # Log odds that nothing left is better, from the log odds among the draws: of the many models left the luckiest draw is
 # too good. Fitted and checked in the same way.
 SURE = (0.83, 0.61)
-# Correlation of the errors of values on the same images: of two models (.44 to .66 among the linear probes of seven
-# models on four sets), and of one model at two steps (assumed).
+# Correlation of the errors of values on the same images: of two models (.44 to .66, the means of four sets, by
+# experiments/truth/val_errors.py), and of one model at two steps (assumed).
 SAME_IMAGES, SAME_MODEL = 0.5, 0.8
 JITTER = 1e-10  # squares of accuracies: keeps the factor regular where a model is looked at twice
 
