@@ -1,7 +1,7 @@
 """Learning curves of all trainings behind the measured accuracies: curves.csv beside each table of accuracies.
 
 One row a stretch of training (what was dropped at a rung included); `step`, `trained_seconds` and `value` are lists
-with spaces between, so that a training is one line.
+with spaces between, so that a training is one line. `batch`: images that a step sees.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from modelrank.root import resolve
@@ -27,12 +28,14 @@ def append(table: Path, row: Mapping[str, Any], trainings: Sequence[Mapping[str,
 
 
 def read(path: Path) -> pd.DataFrame:
-    """One row a point: those of the table, with `step` (int), `trained_seconds` and `value` on val (floats)."""
+    """One row a point: those of the table, with `step` (int), `trained_seconds` and `value` on val (floats), and
+    `images` seen by then (float; NaN where the table, of an earlier version, does not say)."""
     lists = ["step", "trained_seconds", "value"]
     rows = pd.read_csv(path, dtype=dict.fromkeys([*lists, *IDS], str))
     rows = rows.assign(**{name: rows[name].fillna("").str.split() for name in lists}).explode(lists)
     rows = rows.dropna(subset=["step"])
-    return rows.astype({"step": int, "trained_seconds": float, "value": float}).reset_index(drop=True)
+    rows = rows.astype({"step": int, "trained_seconds": float, "value": float}).reset_index(drop=True)
+    return rows.assign(images=rows["step"] * rows["batch"] if "batch" in rows else np.nan)
 
 
 def beside(tables: Sequence[str | Path]) -> pd.DataFrame:
@@ -51,6 +54,7 @@ def _compact(training: Mapping[str, Any]) -> dict[str, Any]:
         "until": training["until"],
         "failed": training["failed"],
         "seconds": round(training["seconds"], 1),
+        "batch": training.get("batch", ""),
         "step": " ".join(map(str, steps)),
         "trained_seconds": " ".join(f"{value:.4g}" for value in seconds),
         "value": " ".join(f"{value:.4g}" for value in values),

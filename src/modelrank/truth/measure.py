@@ -127,7 +127,7 @@ def _row(
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         **{name: round(value, 6) for name, value in outcome.beside.items()},
         "trainings": [
-            {**one.point, "until": one.until, "curve": one.curve, "failed": one.failed, "seconds": one.seconds}
+            {**one.point, **{name: getattr(one, name) for name in ("until", "curve", "failed", "seconds", "batch")}}
             for one in outcome.trainings
         ],
     }

@@ -24,6 +24,7 @@ class Training:
     curve:   [step, seconds, value on val] so far, the seconds of training alone, since its first step.
     failed:  why it was given up, or empty.
     seconds: of this stretch, the looks at val included.
+    batch:   images that a step sees.
     """
 
     point: Mapping[str, float]
@@ -31,6 +32,7 @@ class Training:
     curve: Sequence[Sequence[float]]
     failed: str
     seconds: float
+    batch: int
 
 
 @dataclass(frozen=True)
