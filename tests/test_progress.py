@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from modelrank import progress
-from modelrank.progress import Progress
+from modelrank.progress import Progress, spoken
 from modelrank.root import CONF
 from modelrank.trainers import quiet
 
@@ -104,3 +104,7 @@ def test_verbosity(verbosity, lines, notes, capsys, clock, monkeypatch):
     with quiet():
         assert (lightning.level == logging.WARNING) == notes
     log.manager._clear_cache()
+
+
+def test_spoken():
+    assert [spoken(value) for value in (12.3, 1200, 7200)] == ["12 s", "20 min", "2.0 h"]

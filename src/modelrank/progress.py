@@ -88,3 +88,10 @@ def progress(items: Iterable[Item], title: str, total: int | None = None, unit: 
         for item in items:
             yield item
             shown.update()
+
+
+def spoken(duration: float) -> str:
+    """Of seconds: '12 s', '20 min', '1.5 h'."""
+    if duration < 90:
+        return f"{duration:.0f} s"
+    return f"{duration / 60:.0f} min" if duration < 5400 else f"{duration / 3600:.1f} h"

@@ -1,6 +1,6 @@
 import pytest
 
-from modelrank.recommend.budget import seconds, spoken
+from modelrank.recommend.budget import seconds
 from modelrank.types import ModelRankError
 
 
@@ -27,7 +27,3 @@ def test_times_and_shares(budget, expected):
 def test_anything_else_is_refused_with_examples(budget):
     with pytest.raises(ModelRankError, match="20min"):
         seconds(budget, 1000.0)
-
-
-def test_spoken():
-    assert [spoken(value) for value in (12.3, 1200, 7200)] == ["12 s", "20 min", "2.0 h"]

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from modelrank.memory.prediction import LEVEL, predicted, ties
-from modelrank.recommend.budget import spoken
+from modelrank.progress import spoken
 from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
 

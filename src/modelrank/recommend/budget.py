@@ -27,10 +27,3 @@ def seconds(budget: object, everything: float) -> float:
             f"budget={budget}: give a time (90s, 20min, 2h) or a share of fine-tuning everything (0.25; 1 at most)"
         )
     return share * everything
-
-
-def spoken(duration: float) -> str:
-    """'12 s', '20 min', '1.5 h'."""
-    if duration < 90:
-        return f"{duration:.0f} s"
-    return f"{duration / 60:.0f} min" if duration < 5400 else f"{duration / 3600:.1f} h"

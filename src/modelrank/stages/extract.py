@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from modelrank.features.from_files import SavedFeatures
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
+from modelrank.progress import QUIET, spoken
 from modelrank.stages.check import opened, with_pixels
 from modelrank.stages.rows import finish, raise_for_failed, rows_of, run_facts
 from modelrank.tracking import Tracker
@@ -59,7 +61,9 @@ def feature_sets(
     general = None
     if cfg.get("general"):
         general = with_pixels(cfg, models, build.general_dataset(cfg).load(Path(cfg.paths.cache)))
-    for model in models.values():
+    passes: list[float] = []  # seconds of those that were not in the store
+    for number, model in enumerate(models.values(), 1):
+        began = time.monotonic()
         try:
             features = features_of(cfg, model, data)
             if general:  # features of general-domain images, that PED rescales by
@@ -69,6 +73,11 @@ def feature_sets(
             stopping.again()
             log.error("%s: no features: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
             features = error
+        else:
+            passes += [took for took in [time.monotonic() - began] if took > QUIET]
+            if passes and (left := len(models) - number):
+                longest = spoken(left * sum(passes) / len(passes))
+                log.info("features of %d of %d models; the others take about %s at most", number, len(models), longest)
         yield model, features
 
 

@@ -21,10 +21,10 @@ from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key, short
 from modelrank.memory.prior import believe
-from modelrank.progress import progress
+from modelrank.progress import progress, spoken
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
-from modelrank.recommend.budget import seconds, spoken
+from modelrank.recommend.budget import seconds
 from modelrank.recommend.contestant import Rules
 from modelrank.recommend.diary import Diary, read, write
 from modelrank.recommend.probe import Probe, probe
