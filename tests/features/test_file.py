@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 
@@ -113,3 +114,29 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path):
         FeatureFile(tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="became shorter"):
         file[:]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"shape": [2, 3], "data_offsets": [0, 24]}, "does not say what features is"),
+        ({"dtype": "F32", "shape": [2, 3], "data_offsets": ["0", "24"]}, "does not say"),
+        ({"dtype": "F32", "shape": 6, "data_offsets": [0, 24]}, "does not say"),
+        ({"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 20]}, "not in the bytes 0 to 20"),
+        ({"dtype": "F32", "shape": [-2, -3], "data_offsets": [0, 24]}, "not in the bytes"),
+        ({"dtype": "F32", "shape": [2, 3], "data_offsets": [-8, 16]}, "not in the bytes -8 to 16"),
+        ("F32", "does not say"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(tmp_path, entry, said):
+    header = json.dumps({"features": entry}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    with pytest.raises(ValueError, match=f"x.safetensors is damaged.*{said}"):
+        FeatureFile(path)
+
+
+def test_a_header_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]")
+    with pytest.raises(ValueError, match=r"x.safetensors is neither .* or is damaged"):
+        FeatureFile(tmp_path / "x.safetensors")

@@ -10,6 +10,8 @@ import json
 import os
 import weakref
 from itertools import pairwise
+from math import prod
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -88,16 +90,22 @@ def _safetensors_layout(path: Path, tensor: str) -> Layout:
         if length > 100_000_000:  # the format's own limit; another kind of file shows as nonsense here
             raise ValueError(f"{path} is neither a .npy nor a .safetensors file")
         try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
+            tensors = {**json.loads(file.read(length))}
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is neither a .npy nor a .safetensors file, or is damaged") from error
-    if tensor not in header:
-        names = ", ".join(sorted(set(header) - {"__metadata__"}))
+    if tensor not in tensors:
+        names = ", ".join(sorted(set(tensors) - {"__metadata__"}))
         raise ValueError(f"{path} holds no tensor {tensor!r}; it holds {names or 'none'}")
-    entry = header[tensor]
-    if entry["dtype"] not in SAFETENSORS:
-        raise ValueError(f"{path}: {tensor} holds {entry['dtype']}, not one of {', '.join(SAFETENSORS)}")
-    return SAFETENSORS[entry["dtype"]], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+    try:
+        kind, shape = str(tensors[tensor]["dtype"]), tuple(map(index, tensors[tensor]["shape"]))
+        start, stop = map(index, tensors[tensor]["data_offsets"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: its header does not say what {tensor} is") from error
+    if kind not in SAFETENSORS:
+        raise ValueError(f"{path}: {tensor} holds {kind}, not one of {', '.join(SAFETENSORS)}")
+    if min(start, *shape) < 0 or stop - start != prod(shape) * SAFETENSORS[kind].itemsize:
+        raise ValueError(f"{path} is damaged: {shape} numbers of {kind} are not in the bytes {start} to {stop}")
+    return SAFETENSORS[kind], shape, 8 + length + start
 
 
 def _npy_layout(path: Path, tensor: str) -> Layout:
