@@ -152,6 +152,12 @@ def test_parts_of_a_tensor_are_joined_by_their_numbers(tmp_path):
     model = nn.Linear(2, 3, bias=False)
     carried(saved(parts), tmp_path, rename=rename).load_into(model, tmp_path)
     assert model.weight.tolist() == [[1, 1], [2, 2], [3, 3]]
+    weights = carried(saved(parts), tmp_path, rename=rename | {"q": "weight"})
+    weights.load_into(model, tmp_path)
+    assert model.weight.tolist() == [[1, 1], [2, 2], [3, 3]]
+    weights = carried(saved(parts), tmp_path, rename={"q": "weight", "k": "weight#0", "v": "weight#2"})
+    with pytest.raises(ModelRankError, match="weight and weight#0 are the same part of weight"):
+        weights.load_into(model, tmp_path)
 
 
 def test_a_swap_folded_into_the_first_convolution_equals_swapping_the_image(tmp_path):

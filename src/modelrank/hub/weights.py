@@ -90,7 +90,7 @@ class PackageWeights:
             raise ModelRankError(f"{where}: {error}") from error
         found = {name: value for name, value in found.items() if re.search(self.keep, name)}
         found = {name: value for name, value in found.items() if not name.endswith("num_batches_tracked")}
-        found = _joined(renamed(found, self.rename, where))
+        found = _joined(renamed(found, self.rename, where), where)
         if self.by_order and len(found) == len(shapes):
             found = dict(zip(shapes, found.values(), strict=True))
         check_fit({name: value.shape for name, value in found.items()}, shapes, where)
@@ -131,11 +131,14 @@ def check_fit(found: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size],
             raise ModelRankError(f"{where}: {name} is {list(found[name])}, the model has {list(shape)}")
 
 
-def _joined(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _joined(parts: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     groups: dict[str, dict[int, Tensor]] = {}
     for name, value in parts.items():
         stem, _, number = name.partition("#")
-        groups.setdefault(stem, {})[int(number or 0)] = value
+        group = groups.setdefault(stem, {})
+        if int(number or 0) in group:
+            raise ModelRankError(f"{where}: {stem} and {stem}#0 are the same part of {stem}; rename one of the two")
+        group[int(number or 0)] = value
     return {
         stem: torch.cat([group[i] for i in sorted(group)], dim=max(next(iter(group.values())).ndim - 2, 0))
         for stem, group in groups.items()
