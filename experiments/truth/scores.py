@@ -28,7 +28,7 @@ def main(sweep: Path) -> None:
     known = measured.loc[measured.protocol == "finetune_offline", ["model_id", "data_id"]].drop_duplicates()
     rows = rows.merge(known, on=["model_id", "data_id"]).merge(scored, on=["dataset", "model", "scorer"])
     rows = rows.drop_duplicates(["dataset", "model", "scorer"], keep="last")  # as it is seen now: see `scorer_ids`
-    rows[["dataset", "model", "scorer", "model_id", "data_id", "scorer_id", "score"]].sort_values(
+    rows[["dataset", "model", "scorer", "model_id", "data_id", "scorer_id", "images", "score"]].sort_values(
         ["dataset", "model", "scorer"]
     ).to_csv(sys.stdout, index=False, lineterminator="\n")
 

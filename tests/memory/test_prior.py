@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import ndtri
 
-from modelrank.memory.prior import believe, normal_scores, scorer_weights, standardised
+from modelrank.memory.prior import believe, normal_scores, placed, scorer_weights, standardised
 from modelrank.ranking.agreement import weighted_tau
 
 
@@ -45,6 +45,30 @@ def test_memory_expects_the_order_and_the_spread_of_the_other_sets():
     posterior = believe(accuracy).given()
     assert np.corrcoef(posterior.mean, quality)[0, 1] > 0.95
     assert posterior.mean.std() == pytest.approx(accuracy.std().mean(), rel=0.2)
+
+
+def test_sets_on_which_the_best_alone_were_trained_do_not_pull_them_down():
+    accuracy, quality = latent(noise=0.1)
+    best = quality.nlargest(4).index
+    gappy = accuracy.copy()
+    gappy.loc[~accuracy.index.isin(best), ["d3", "d4", "d5", "d6", "d7"]] = np.nan
+    found, full = believe(gappy).given(), believe(accuracy).given()
+    assert set(accuracy.index[np.argsort(-found.mean)[:4]]) == set(best)
+    assert np.corrcoef(found.mean, full.mean)[0, 1] > 0.95
+    assert found.belief.location == pytest.approx(full.belief.location, abs=0.02)
+
+
+def test_sets_without_gaps_stay_where_they_are():
+    accuracy, _ = latent()
+    z = standardised(accuracy)
+    pd.testing.assert_frame_equal(placed(z), z)
+    lacking = z.copy()
+    lacking.loc["m0", "d1"] = np.nan
+    found = placed(lacking)
+    pd.testing.assert_frame_equal(found.drop(columns="d1"), z.drop(columns="d1"))
+    assert np.corrcoef(found.d1.dropna(), lacking.d1.dropna())[0, 1] == pytest.approx(1)
+    alone = pd.DataFrame({"a": [1.0, -1.0, np.nan], "b": [np.nan] * 3})
+    assert np.isfinite(placed(alone).a.dropna()).all(), "nothing says how good those that were trained are"
 
 
 def test_a_model_that_memory_lacks_is_placed_by_its_facts_and_less_sure():

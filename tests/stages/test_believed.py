@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+from omegaconf import OmegaConf
 
 from modelrank.features.from_files import SavedFeatures
 from modelrank.hub.model import PretrainedModel
@@ -13,27 +14,39 @@ from modelrank.memory.prior import believe
 from modelrank.scorers.disco import disco
 from modelrank.scorers.ncti import ncti
 from modelrank.stages.believed import known_facts, scorer_ids
+from modelrank.stages.score import ScoredHub
 from modelrank.truth.ledger import Asked
 
 SCORERS = {"disco": partial(disco), "ncti": partial(ncti)}
 
 
-def ids(models=("a", "b"), scorers=SCORERS, relative=frozenset({"ncti"}), scored=("train",), image_size=None, hub=None):
+def ids(models=("a", "b", "c"), scaled=None, scorers=SCORERS, image_size=None, hub=None, task="classification", **more):
+    """scaled: the models whose values of NCTI were scaled together; None: all."""
     asked = Asked({name: name.upper() for name in models}, "digits", "D", "tiny", "P")
+    ranking = SimpleNamespace(scores=dict.fromkeys(scaled or models))
+    scored = ScoredHub(pd.DataFrame(), {"ncti": ranking}, {}, frozenset({"ncti"}))  # pyright: ignore[reportArgumentType]
+    cfg = OmegaConf.create({"hub": {"image_size": image_size}, "extraction": {"boxes": {"pool": 3}}} | more)
     hub = hub or {name: SavedFeatures(name, Path(name)) for name in models}
-    return scorer_ids(scorers, hub, SimpleNamespace(scored=scored), asked, relative, image_size)["a"]
+    return scorer_ids(cfg, scorers, hub, SimpleNamespace(task=task), asked, scored)["a"]  # pyright: ignore[reportArgumentType]
 
 
 def test_a_value_that_is_scaled_over_the_hub_is_remembered_for_that_hub_only():
-    smaller, larger = ids(), ids(("a", "b", "c"))
+    smaller, larger = ids(("a", "b")), ids()
     assert smaller["disco"] == larger["disco"]
     assert smaller["ncti"] != larger["ncti"]
     assert ids(("b", "a"))["ncti"] == smaller["ncti"], "in whatever order"
+    assert ids(scaled=("a", "b"))["ncti"] == smaller["ncti"], "a model that has no value took no part"
 
 
-def test_other_settings_or_other_images_of_the_set_are_another_value():
+def test_other_settings_are_another_value():
     assert ids(scorers=SCORERS | {"disco": partial(disco, groups=4)})["disco"] != ids()["disco"]
-    assert ids(scored=("train", "val"))["disco"] != ids()["disco"]
+
+
+def test_features_that_are_made_in_another_way_give_another_value():
+    assert ids(general={"name": "openclipart"})["disco"] not in (ids()["disco"], ids(general={"name": "emoji"})["disco"])
+    pooled = [ids(task="detection", extraction={"boxes": {"pool": size}})["disco"] for size in (3, 5)]
+    assert pooled[0] != pooled[1]
+    assert ids(extraction={"boxes": {"pool": 5}})["disco"] == ids()["disco"], "images are not pooled over boxes"
 
 
 def test_images_of_another_size_are_another_value():

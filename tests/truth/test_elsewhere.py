@@ -86,7 +86,7 @@ def test_scores_are_remembered_by_identity_and_settings_and_never_of_the_target(
     path = tmp_path / "scores.csv"
 
     def score(dataset, scorer="f", settings="F", value=1.0, data_id=None):
-        ids = {"data_id": data_id or f"of {dataset}", "scorer_id": settings, "score": value}
+        ids = {"data_id": data_id or f"of {dataset}", "scorer_id": settings, "images": 9, "score": value}
         return [{"dataset": dataset, "model": f"called {m}", "scorer": scorer, "model_id": m, **ids} for m in "ABC"]
 
     remember(path, score("one") + score("one", "g", "G") + score("digits") + score("other name", data_id="D"))

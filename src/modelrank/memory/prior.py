@@ -50,7 +50,7 @@ def believe(
     The target is taken for one more data set like the others: z has the mean of the others' (see `standardised`), and
     their covariance about it. Nothing is fitted to the target.
     """
-    z, missing = filled(standardised(elsewhere), facts)
+    z, missing = filled(placed(standardised(elsewhere)), facts)
     n = z.shape[1]
     average = z.mean(1) if n else np.zeros(len(z))
     centred = z - average[:, None]
@@ -83,6 +83,30 @@ def standardised(elsewhere: pd.DataFrame) -> pd.DataFrame:
         return z
     spaced = (z + np.interp(z, grid, np.mean(shapes, axis=0))) / 2
     return (spaced - np.nanmean(spaced)) / np.nanstd(spaced)
+
+
+def placed(table: pd.DataFrame) -> pd.DataFrame:
+    """`standardised` accuracies, those of a data set with gaps moved up or down together, and drawn together.
+
+    If the best models alone were trained there, the last of them is no bad model. How far they move is fitted by least
+    squares: z is of the model plus, where a set has gaps, of the set. They spread no more than these models do by
+    the mean of all sets. Where the published hubs were measured on one or two of their sets, and on the others the
+    first three or five models alone, that orders the models at tau_w .67 to .71; as they are at .53 to .63.
+    """
+    z = table.to_numpy(copy=True)
+    known = ~np.isnan(z)
+    gaps = np.flatnonzero(~known.all(0) & known.any(0))
+    if not len(gaps):
+        return table
+    rows, columns = np.nonzero(known)
+    design = np.column_stack([rows[:, None] == np.arange(len(z)), columns[:, None] == gaps]).astype(float)
+    z[:, gaps] -= np.linalg.lstsq(design, z[known])[0][len(z) :]
+    mean = np.where(known, z, 0.0).sum(1) / np.maximum(known.sum(1), 1)
+    for column in gaps:
+        own, there = z[known[:, column], column], mean[known[:, column]]
+        if own.std() > there.std():
+            z[known[:, column], column] = own.mean() + (own - own.mean()) * there.std() / own.std()
+    return pd.DataFrame(z, table.index, table.columns)
 
 
 def filled(table: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDArray[np.bool_]]:
@@ -149,11 +173,13 @@ def _units(elsewhere: pd.DataFrame, z: Array) -> tuple[float, float, float, floa
     for column, name in enumerate(elsewhere.columns):
         accuracy = elsewhere[name].to_numpy()
         known = ~np.isnan(accuracy)
-        if known.sum() < FEWEST or not (spread := float((z[known, column] ** 2).sum())):
+        at = z[known, column]
+        if known.sum() < FEWEST or not (spread := float(((at - at.mean()) ** 2).sum())):
             continue
         middle = float(accuracy[known].mean())
-        locations.append(middle)
-        scales.append(np.log(max(float(z[known, column] @ (accuracy[known] - middle)) / spread, 1e-4)))
+        unit = max(float((at - at.mean()) @ (accuracy[known] - middle)) / spread, 1e-4)
+        locations.append(middle - unit * float(at.mean()))
+        scales.append(np.log(unit))
     if not locations:
         return *UNKNOWN, *UNKNOWN_SCALE
     few = 1 / len(locations)  # with few sets their own spread says little: towards that of any sets

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from modelrank import build
 from modelrank.data.images import ImageData
@@ -21,17 +21,20 @@ from modelrank.stages.score import ScoredHub
 from modelrank.truth.ledger import Asked
 from modelrank.truth.scored import remember
 
+LOOKED = frozenset({"features", "logits"})  # a scorer that needs one of them has looked at the images
+
 
 def believed(
     cfg: DictConfig, models: Mapping[str, PretrainedModel], data: ImageData, asked: Asked, hub: ScoredHub
 ) -> tuple[Belief, str]:
     """The belief and, in words, what it rests on. The scores are added to the user's table, for other data sets.
 
-    Scorers that look at no features (size, published accuracy, the order elsewhere) have no say: the largest first is a
+    Scorers that look at no image (size, published accuracy, the order elsewhere) have no say: the largest first is a
     trap, and the order elsewhere is memory.
     """
-    scorers = {name: one for name, one in build.scorers(cfg).items() if "features" in facts_of(one).needs}
-    ids = scorer_ids(scorers, models, data, asked, hub.relative, cfg.hub.image_size)
+    scorers = {name: one for name, one in build.scorers(cfg).items() if LOOKED & facts_of(one).needs}
+    ids = scorer_ids(cfg, scorers, models, data, asked, hub)
+    images = len(data.scored_targets()) if isinstance(data, ImageData) else len(data.targets)
     scores = pd.DataFrame(
         {name: {m: s.value for m, s in hub.rankings[name].scores.items()} for name in scorers if name in hub.rankings},
         index=list(models),
@@ -41,7 +44,7 @@ def believed(
         Path(cfg.paths.cache) / "truth" / "scores.csv",
         [
             {"dataset": data.name, "model": model, "scorer": scorer, "model_id": asked.models[model]}
-            | {"data_id": asked.data_id, "scorer_id": ids[model][scorer], "score": score.value}
+            | {"data_id": asked.data_id, "scorer_id": ids[model][scorer], "images": images, "score": score.value}
             for scorer in scorers
             if scorer in hub.rankings
             for model, score in hub.rankings[scorer].scores.items()
@@ -72,31 +75,24 @@ def known_facts(models: Mapping[str, PretrainedModel]) -> pd.DataFrame | None:
 
 
 def scorer_ids(
+    cfg: DictConfig,
     scorers: Mapping[str, Any],
     models: Mapping[str, PretrainedModel],
     data: ImageData,
     asked: Asked,
-    relative: Collection[str],
-    image_size: int | None,
+    hub: ScoredHub,
 ) -> dict[str, dict[str, str]]:
-    """model -> scorer -> what its value is of: the settings, how the images were seen and, where the values of the
-    `relative` ones are scaled over the hub, the hub. image_size: pixels; None: each model's own."""
-    hub = sorted(asked.models.values())
-    return {
-        name: {
-            scorer: short(
-                {"scorer": one, "by": _seen(model, data, image_size)} | ({"hub": hub} if scorer in relative else {})
-            )
+    """model -> scorer -> what its value is of, whatever the images: the settings, how large the images were seen, and
+    what else made the features; where values are scaled over the models that have one, these."""
+    scaled = {name: sorted(asked.models[model] for model in hub.rankings[name].scores) for name in hub.relative}
+    seen = {"general": cfg.general} if cfg.get("general") else {}
+    seen |= {"boxes": cfg.extraction.boxes} if data.task == "detection" else {}
+    seen = {name: OmegaConf.to_container(value, resolve=True) for name, value in seen.items()}
+    ids: dict[str, dict[str, str]] = {}
+    for name, model in models.items():
+        size = model.preprocessing.at(cfg.hub.image_size).size if isinstance(model, PretrainedModel) else 0
+        ids[name] = {
+            scorer: short({"scorer": one, "size": size} | seen | ({"hub": scaled[scorer]} if scorer in scaled else {}))
             for scorer, one in scorers.items()
         }
-        for name, model in models.items()
-    }
-
-
-def _seen(model: PretrainedModel, data: ImageData, image_size: int | None) -> dict[str, object]:
-    """How the scorers saw the images: which of them, and how large."""
-    size = model.preprocessing.at(image_size).size if isinstance(model, PretrainedModel) else 0
-    how: dict[str, object] = {"scored": list(data.scored), "size": size}
-    if isinstance(data, ImageData) and data.drawn_from is not None:
-        how["images"] = len(data.scored_targets())
-    return how
+    return ids

@@ -16,7 +16,8 @@ from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
 
-IDS = ("model_id", "data_id", "scorer_id")  # 12 hex digits each; scorer_id: its settings and how it saw the images
+# 12 hex digits each; scorer_id: its settings and how large it saw the images. images: how many it was given.
+IDS = ("model_id", "data_id", "scorer_id", "images")
 COLUMNS = ("dataset", "model", "scorer", *IDS, "score")
 
 
@@ -55,8 +56,9 @@ def recalled(
 ) -> dict[str, pd.DataFrame]:
     """data_id -> models of the hub x scorers, of every data set but the one asked for, NaN where not known.
 
-    ids: model -> scorer -> its scorer_id; other settings of a scorer are another one. Files that do not exist are
-    passed over; ModelRankError names one that cannot be read.
+    ids: model -> scorer -> its scorer_id; other settings of a scorer are another one. Where a scorer was given several
+    numbers of images, that counts which it was given for most models, the largest of equals. Files that do not exist
+    are passed over; ModelRankError names one that cannot be read.
     """
     known = rows(paths)
     known = known.loc[(known.data_id != asked.data_id) & (known.dataset != asked.dataset)]
@@ -65,6 +67,10 @@ def recalled(
         columns=["model_id", "scorer_id", "name", "column"],
     )
     found = wanted.merge(known, on=["model_id", "scorer_id"])
+    models = found.groupby(["data_id", "column", "images"])["name"].transform("nunique")
+    found = found.assign(models=models).sort_values(["models", "images"]).reset_index(drop=True)
+    chosen = found.groupby(["data_id", "column"]).images.transform("last")
+    found = found.loc[found.images == chosen]
     return {
         str(data_id): group.pivot_table("score", "name", "column").reindex(list(asked.models))
         for data_id, group in found.groupby("data_id")
@@ -73,7 +79,8 @@ def recalled(
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS[:-1], str), keep_default_na=False)
-        return table.assign(score=pd.to_numeric(table.score)).loc[:, list(COLUMNS)]
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        images = table["images"].astype(int) if "images" in table else 0  # an earlier version did not say
+        return table.assign(score=pd.to_numeric(table.score), images=images).loc[:, list(COLUMNS)]
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ModelRankError(f"cannot read the table of scores {path}: {error}; mend or remove it") from error
