@@ -4,7 +4,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
+import pytest
 from omegaconf import OmegaConf
 
 from modelrank.features.from_files import SavedFeatures
@@ -13,7 +15,7 @@ from modelrank.hub.preprocessing import Preprocessing
 from modelrank.memory.prior import believe
 from modelrank.scorers.disco import disco
 from modelrank.scorers.ncti import ncti
-from modelrank.stages.believed import known_facts, scorer_ids
+from modelrank.stages.believed import known_facts, scorer_ids, told_apart
 from modelrank.stages.score import ScoredHub
 from modelrank.truth.ledger import Asked
 
@@ -36,6 +38,18 @@ def test_a_value_that_is_scaled_over_the_hub_is_remembered_for_that_hub_only():
     assert smaller["ncti"] != larger["ncti"]
     assert ids(("b", "a"))["ncti"] == smaller["ncti"], "in whatever order"
     assert ids(scaled=("a", "b"))["ncti"] == smaller["ncti"], "a model that has no value took no part"
+
+
+def test_scores_that_an_interval_cannot_tell_apart_are_equal():
+    scores = pd.DataFrame({"disco": {"a": 0.43281, "b": 0.7, "c": 0.43279, "d": np.nan}, "ncti": dict.fromkeys("abcd", 1)})
+    rows = pd.DataFrame({"scorer": "disco", "score_low": [0.38, 0.6, 0.38], "score_high": [0.48, 0.8, 0.48]})
+    found = told_apart(scores, rows)
+    assert found.disco.a == found.disco.c == pytest.approx(0.4328)
+    assert found.disco.b == 0.7
+    assert np.isnan(found.disco.d)
+    assert found.ncti.equals(scores.ncti), "of which no interval is known"
+    assert told_apart(scores, rows.assign(score_low=None, score_high=None)).equals(scores)
+    assert told_apart(scores, pd.DataFrame()).equals(scores)
 
 
 def test_other_settings_are_another_value():

@@ -21,6 +21,7 @@ from modelrank.stages.score import ScoredHub
 from modelrank.truth.ledger import Asked
 from modelrank.truth.scored import remember
 
+TELL = 0.05  # of the width of a score's interval: what lies closer together is no difference
 LOOKED = frozenset({"features", "logits"})  # a scorer that needs one of them has looked at the images
 
 
@@ -53,7 +54,7 @@ def believed(
     memory = build.memory(cfg)(asked, data.metric, ids)
     belief = believe(
         memory.accuracy,
-        scores=scores,
+        scores=told_apart(scores, hub.rows),
         scores_elsewhere=memory.scores,
         facts=known_facts(models),
         level=float(scores.linear_probe.mean()) if data.task == "classification" and "linear_probe" in scores else None,
@@ -61,6 +62,18 @@ def believed(
     sets = len({title.split(" by ")[0] for title in memory.accuracy})
     rests = f"{len(scores.columns)} scorers" if len(scores.columns) else "facts of the models"
     return belief, rests + (f" and the accuracies on {sets} other data set{'s' * (sets > 1)}" if sets else " alone")
+
+
+def told_apart(scores: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Scores (models x scorers) in which those of one scorer that cannot be told apart are the same: ranks alone count
+    from here on, and copies of one network in several precisions differ by a rounding. rows: of scores.csv."""
+    told = scores.copy()
+    if len(rows):
+        widths = (rows.score_high.astype(float) - rows.score_low.astype(float)).groupby(rows.scorer).median()
+        for name in scores.columns.intersection(widths.dropna().index):
+            own = scores[name].dropna().sort_values()
+            told[name] = own.groupby((own.diff() >= TELL * widths[name]).cumsum()).transform("mean")
+    return told
 
 
 def known_facts(models: Mapping[str, PretrainedModel]) -> pd.DataFrame | None:
