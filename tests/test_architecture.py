@@ -42,7 +42,7 @@ ROOMS = {
         "data",
         "features",
     },
-    "recommend": {"types", "stopping", "packages", "keys", "provenance", "hub", "data", "truth", "memory"},
+    "recommend": {"types", "progress", "stopping", "packages", "keys", "provenance", "hub", "data", "truth", "memory"},
     "memory": {"types"},
     "replay": {"types", "csv_file", "ranking", "memory"},
     "report": {"types", "ranking"},

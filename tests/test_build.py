@@ -52,6 +52,20 @@ def test_a_value_that_hydra_cannot_read_is_answered_with_its_quoted_form(value, 
         assert compose("config", ["dataset=folder", quoted]).dataset.root == value
 
 
+@pytest.mark.parametrize("dataset", ["folder", "coco_folder", "voc_folder", "yolo_folder"])
+def test_a_folder_is_called_as_it_is_called(dataset, tmp_path, monkeypatch):
+    (tmp_path / "花").mkdir()
+    monkeypatch.chdir(tmp_path / "花")
+
+    def name(*given):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", [f"dataset={dataset}", *given]).dataset.name
+
+    given = {"/x/leaves": "leaves", "~/leaves/": "leaves", ".": "花", "/": "root"}
+    assert {path: name(f"dataset.root='{path}'") for path in given} == given
+    assert name("dataset.root=/x/leaves", "dataset.name=oaks") == "oaks"
+
+
 def refused(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [*overrides, "paths.run=none"])

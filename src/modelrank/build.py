@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -42,6 +43,16 @@ def _single_scorers() -> list[str]:
 
 
 ConfigStore.instance().store("all", {"defaults": _single_scorers()}, group="scorer", package="_global_")
+
+
+def _folder_name(*, _parent_: DictConfig) -> str:
+    """Of root=~/photos/leaves/ 'leaves', of root=. the folder that the user stands in."""
+    if OmegaConf.is_missing(_parent_, "root"):
+        return "folder"  # that the root is missing is said elsewhere
+    return Path(_parent_.root).expanduser().absolute().name or "root"
+
+
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)  # conf/dataset/folder.yaml
 
 
 def _made(spec: DictConfig) -> Any:

@@ -129,9 +129,8 @@ class FineTuning:
 
         def advance(point: Point, until: int) -> dict[str, Any]:
             found = arms.setdefault(label(point), make(point)).advance(until)
-            trainings.append(
-                Training(point, until, found.get("curve", []), found.get("failed", ""), found["seconds"], self.batch_size)
-            )
+            why, seen = found.get("failed", ""), found.get("curve", [])
+            trainings.append(Training(point, until, seen, why, found["seconds"], self.batch_size))
             return found if "failed" in found else {"value": found["curve"][-1][2]}
 
         mode = TransferTask.mode
