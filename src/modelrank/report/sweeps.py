@@ -107,7 +107,8 @@ def named_first(rows: pd.DataFrame) -> pd.DataFrame:
     for hub, protocol in known[["hub", "protocol"]].drop_duplicates().itertuples(index=False):
         own = known.loc[(known["hub"] == hub) & (known["protocol"] == protocol)]
         facts = {"hub": hub, "protocol": protocol, "among": own["n_models"].max()}
-        of_truth = own.assign(scorer=BEST, winner=own.best)
+        widest = own.sort_values("n_models", ascending=False, kind="stable")  # a scorer may lack the best model
+        of_truth = widest.assign(scorer=BEST, winner=widest["best"])
         for scorer, firsts in pd.concat([of_truth, own]).groupby("scorer", sort=False):
             once = firsts.drop_duplicates("dataset")
             result.append({"scorer": scorer} | facts | vars(winners(dict(zip(once.dataset, once.winner, strict=True)))))
