@@ -98,6 +98,9 @@ def test_a_mean_over_seeds_is_of_those_that_all_scorers_have():
         ]
     )
     assert sweeps.comparisons(rows, "tau_w").iloc[0].difference == pytest.approx(-0.1)
+    missing = [cell | {"dataset": d, "scorer": "b", "seed": 1, "tau_w": float("nan")} for d in "xyz"]
+    rows = pd.concat([rows, pd.DataFrame(missing)])
+    assert sweeps.comparisons(rows, "tau_w").iloc[0].difference == pytest.approx(-0.1), "a job that has no value"
 
 
 def test_the_thick_line_ends_where_a_data_set_does():
