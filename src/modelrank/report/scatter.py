@@ -36,7 +36,7 @@ def scatter(report: Report, numbers: Mapping[str, int]) -> str:
         f"<option{' selected' if i == first else ''}>{escape(title)}</option>" for i, (title, *_) in enumerate(panels)
     )
     measured = {row.model: row.accuracy for *_, rows in panels for row in rows}
-    places = {model: 1 + sum(other > own for other in measured.values()) for model, own in measured.items()}
+    places = {row.model: int(row.accuracy_rank) for *_, rows in panels for row in rows}
     drawn = "".join(
         f'<div class="panel">{_panel(report.metric, i, panels[i], numbers, places)}</div>' for i in range(len(panels))
     )
