@@ -59,6 +59,8 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     signal it names the pick that it has; the same command goes on. Raises ModelRankError where no model is left.
     """
     seconds(cfg.budget, math.inf)  # refuse one that is none before any work
+    if not isinstance(cfg.sure, int | float) or not 0 < cfg.sure <= 1:
+        raise ModelRankError(f"sure={cfg.sure}: give a probability above 0, at most 1 (0.95)")
     models, data = opened(cfg, networks=True)
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
