@@ -318,7 +318,7 @@ def _tell(
     ]
     title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
     terminal.rows(rows.reindex(columns=shown), title)
-    drawn = page.draw(trials, found.pick, cfg.dataset.metric)
+    drawn = page.draw(trials, found.pick, cfg.dataset.metric, found.steps_to_end)
     if drawn:
         figures.save(drawn, figure := Path(cfg.paths.run) / "race.png")
         tracker.figure("race", figure)
