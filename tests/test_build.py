@@ -26,6 +26,11 @@ CONF = Path(__file__).parents[1] / "conf"
             ["hub=checkpoints", "hub.architecture._target_=my_own.nets.Net"],
             r"^_target_=my_own\.nets\.Net: there is no module my_own here",
         ),
+        (["models.mobilenet_v2_b.name=mobilenet_v2"], r"^models\.mobilenet_v2_b\.name=mobilenet_v2: give the"),
+        (
+            ["hub=torchvision", "hub.names=[mobilenet_v2]", "+model=[mobilenet_v2]"],
+            r"^hub=torchvision has two models mobilenet_v2: models\.mobilenet_v2 and one that it finds",
+        ),
     ],
 )
 def test_a_hub_that_cannot_be_made_is_told_in_one_sentence(overrides, message, tmp_path):

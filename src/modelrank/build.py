@@ -85,11 +85,20 @@ def tracker(cfg: DictConfig) -> Tracker:
 
 
 def models(cfg: DictConfig) -> dict[str, PretrainedModel]:
-    """The models of the hub by name: those that it lists as YAMLs, then those that it finds by itself."""
+    """The models of the hub by name: those that it lists as YAMLs, then those that it finds by itself. ModelRankError
+    where two have one name: all rows of one would be taken for the other's."""
     listed = {name: _made(spec) for name, spec in cfg.get("models", {}).items()}
     found = _made(cfg.hub.expand) if "expand" in cfg.hub else {}
     if not (listed or found):
         raise ModelRankError(f"hub={cfg.hub.name} holds no model; name some in its YAML or in hub.names")
+    for name, model in listed.items():
+        if model.name != name:
+            raise ModelRankError(f"models.{name}.name={model.name}: give the model the name of its key, {name}")
+        if name in found:
+            raise ModelRankError(
+                f"hub={cfg.hub.name} has two models {name}: models.{name} and one that it finds by itself; leave one "
+                "out, or give the first another key and name"
+            )
     return listed | found
 
 
