@@ -94,6 +94,13 @@ def test_a_batch_that_several_processes_cannot_share_is_refused_before_any_work(
     build.refuse_impossible(shared, sweeping=False)
 
 
+@pytest.mark.parametrize("name", ["measured", "named", "scored"])
+def test_a_table_of_the_memory_that_is_not_there_is_refused_before_any_work(name):
+    assert "there is no table" in refused(f"memory.{name}=[experiments/truth/measured.csv,typo.csv]")
+    assert "give a list of tables, [typo.csv]" in refused(f"memory.{name}=typo.csv")
+    assert "give a list of tables, []" in refused(f"memory.{name}=null")
+
+
 @pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_race_of_several_processes_is_refused_before_any_work(executor):
     assert "stage=recommend with trainer=ddp" in refused("stage=recommend", f"executor={executor}", "trainer=ddp")

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -15,10 +16,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from modelrank import ranks, sweep
-from modelrank.root import CONF
+from modelrank.root import CONF, resolve
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -268,12 +269,13 @@ def refuse_foreign(arguments: Sequence[str]) -> None:
 
 
 def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
-    """Say at once what could only fail later: a value that must be given, no GPU, a sweep under DDP.
+    """Say at once what could only fail later: a value that must be given, a table, no GPU, a sweep under DDP.
 
     Under DDP every further rank runs this command again, so in a sweep each would run the whole sweep.
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ModelRankError(f"no value for {', '.join(missing)}; give it on the command line: {missing[0]}=...")
+    _refuse_absent_tables(cfg)
     if (given := str(cfg.trainer.get("precision", "32-true"))) != "32-true":
         raise ModelRankError(
             f"trainer.precision={given} would change nothing: fine-tuning computes in protocol.precision "
@@ -308,3 +310,14 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
 
         if not torch.accelerator.is_available():
             raise ModelRankError("trainer.accelerator=gpu, but torch sees no GPU on this machine; use trainer=cpu")
+
+
+def _refuse_absent_tables(cfg: DictConfig) -> None:
+    """Tables of the memory in the cache come with what is measured there; all others must exist."""
+    for name in ("measured", "named", "scored"):
+        paths = cfg.memory[name]
+        if not isinstance(paths, ListConfig):
+            raise ModelRankError(f"memory.{name}={paths}: give a list of tables, [{paths or ''}]")
+        for path in paths:
+            if not Path(path).is_relative_to(cfg.paths.cache) and not resolve(path).is_file():
+                raise ModelRankError(f"memory.{name}={paths}: there is no table {resolve(path)}; mend it")
