@@ -26,6 +26,11 @@ CONF = Path(__file__).parents[1] / "conf"
             ["hub=checkpoints", "hub.architecture._target_=my_own.nets.Net"],
             r"^_target_=my_own\.nets\.Net: there is no module my_own here",
         ),
+        (["models.mobilenet_v2_b.name=mobilenet_v2"], r"^models\.mobilenet_v2_b\.name=mobilenet_v2: give the"),
+        (
+            ["hub=torchvision", "hub.names=[mobilenet_v2]", "+model=[mobilenet_v2]"],
+            r"^hub=torchvision has two models mobilenet_v2: models\.mobilenet_v2 and one that it finds",
+        ),
     ],
 )
 def test_a_hub_that_cannot_be_made_is_told_in_one_sentence(overrides, message, tmp_path):
@@ -101,6 +106,13 @@ def test_a_batch_that_several_processes_cannot_share_is_refused_before_any_work(
     with initialize_config_dir(str(CONF), version_base="1.3"):
         shared = compose("config", ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=4", "paths.run=none"])
     build.refuse_impossible(shared, sweeping=False)
+
+
+@pytest.mark.parametrize("name", ["measured", "named", "scored"])
+def test_a_table_of_the_memory_that_is_not_there_is_refused_before_any_work(name):
+    assert "there is no table" in refused(f"memory.{name}=[experiments/truth/measured.csv,typo.csv]")
+    assert "give a list of tables, [typo.csv]" in refused(f"memory.{name}=typo.csv")
+    assert "give a list of tables, []" in refused(f"memory.{name}=null")
 
 
 @pytest.mark.parametrize("executor", ["local", "ray"])

@@ -16,10 +16,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from modelrank import ranks, sweep
-from modelrank.root import CONF
+from modelrank.root import CONF, resolve
 from modelrank.types import ModelRankError
 
 if TYPE_CHECKING:
@@ -96,11 +96,20 @@ def tracker(cfg: DictConfig) -> Tracker:
 
 
 def models(cfg: DictConfig) -> dict[str, PretrainedModel]:
-    """The models of the hub by name: those that it lists as YAMLs, then those that it finds by itself."""
+    """The models of the hub by name: those that it lists as YAMLs, then those that it finds by itself. ModelRankError
+    where two have one name: all rows of one would be taken for the other's."""
     listed = {name: _made(spec) for name, spec in cfg.get("models", {}).items()}
     found = _made(cfg.hub.expand) if "expand" in cfg.hub else {}
     if not (listed or found):
         raise ModelRankError(f"hub={cfg.hub.name} holds no model; name some in its YAML or in hub.names")
+    for name, model in listed.items():
+        if model.name != name:
+            raise ModelRankError(f"models.{name}.name={model.name}: give the model the name of its key, {name}")
+        if name in found:
+            raise ModelRankError(
+                f"hub={cfg.hub.name} has two models {name}: models.{name} and one that it finds by itself; leave one "
+                "out, or give the first another key and name"
+            )
     return listed | found
 
 
@@ -270,12 +279,13 @@ def refuse_foreign(arguments: Sequence[str]) -> None:
 
 
 def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
-    """Say at once what could only fail later: a value that must be given, no GPU, a sweep under DDP.
+    """Say at once what could only fail later: a value that must be given, a table, no GPU, a sweep under DDP.
 
     Under DDP every further rank runs this command again, so in a sweep each would run the whole sweep.
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ModelRankError(f"no value for {', '.join(missing)}; give it on the command line: {missing[0]}=...")
+    _refuse_absent_tables(cfg)
     if (given := str(cfg.trainer.get("precision", "32-true"))) != "32-true":
         raise ModelRankError(
             f"trainer.precision={given} would change nothing: fine-tuning computes in protocol.precision "
@@ -310,3 +320,14 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
 
         if not torch.accelerator.is_available():
             raise ModelRankError("trainer.accelerator=gpu, but torch sees no GPU on this machine; use trainer=cpu")
+
+
+def _refuse_absent_tables(cfg: DictConfig) -> None:
+    """Tables of the memory in the cache come with what is measured there; all others must exist."""
+    for name in ("measured", "named", "scored"):
+        paths = cfg.memory[name]
+        if not isinstance(paths, ListConfig):
+            raise ModelRankError(f"memory.{name}={paths}: give a list of tables, [{paths or ''}]")
+        for path in paths:
+            if not Path(path).is_relative_to(cfg.paths.cache) and not resolve(path).is_file():
+                raise ModelRankError(f"memory.{name}={paths}: there is no table {resolve(path)}; mend it")

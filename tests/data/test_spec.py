@@ -234,6 +234,11 @@ def test_copies_of_a_picture_are_not_parted_by_a_cut(tmp_path):
     [
         ({"task": "clasification"}, "dataset.task=clasification: give one of classification"),
         ({"metric": "acc"}, "dataset.metric=acc: give one of accuracy"),
+        ({"metric": "r2"}, "dataset.metric=r2: give one of accuracy, mean_per_class_accuracy for classification"),
+        ({"metric": "map50"}, "dataset.metric=map50: give one of accuracy"),
+        ({"task": "multilabel"}, "dataset.metric=accuracy: give one of map11 for multilabel"),
+        ({"task": "regression"}, "dataset.metric=accuracy: give one of r2 for regression"),
+        ({"task": "detection"}, "dataset.metric=accuracy: give one of map50, map for detection"),
         ({"task": "regression", "metric": "r2"}, "dataset.task=regression, but .* is for classification"),
         ({"task": "multilabel", "metric": "map11"}, "dataset.task=multilabel, but .* is for classification"),
         ({"task": "detection", "metric": "map50"}, "dataset.task=detection, but .* is for classification"),

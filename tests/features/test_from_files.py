@@ -157,6 +157,19 @@ def test_orders_that_differ_are_refused_before_any_work(run, tmp_path):
         run(f"hub.folder={tmp_path}", "scorer=disco")
 
 
+def test_the_metric_goes_by_the_task(tmp_path):
+    def metric(targets, given=None):
+        np.save(tmp_path / "targets.npy", targets)
+        folder = {"folder": str(tmp_path), "file": None, "column": "", "id_column": "", "licence": "own"}
+        return TargetFile("t", task=None, metric=given, **folder).load(tmp_path).metric
+
+    assert metric([0.5, 1.5, 2.0]) == metric([0.5, 1.5], "r2") == "r2"
+    assert metric(["a", "b", "a"]) == "accuracy"
+    assert metric(np.eye(3, dtype=int)[[0, 1, 2, 0]]) == "map11"
+    with pytest.raises(ModelRankError, match=r"dataset\.metric=accuracy: give one of r2 for regression"):
+        metric([0.5, 1.5, 2.0], "accuracy")
+
+
 def test_targets_are_read_from_every_kind_of_file(tmp_path):
     names = np.array(["b", "a", "b"])
     table = pd.DataFrame({"id": ["x", "y", "z"], "target": names})

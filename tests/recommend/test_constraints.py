@@ -19,6 +19,8 @@ SMALL = Probe(parameters=1_000_000, latency_ms=5.0, step_seconds=0.1, memory_gb=
         (Constraints(max_memory_gb=0.4), "0.50 GB to fine-tune, more than 0.40"),
         (Constraints(licence=["Apache*"]), "its licence is MIT (this)"),
         (Constraints(licence=["apache*", "MIT*"]), ""),
+        (Constraints(licence="Apache*"), "its licence is MIT (this)"),
+        (Constraints(licence="MIT*"), ""),
     ],
 )
 def test_reasons(constraints, reason):

@@ -21,7 +21,17 @@ def test_time_of_a_killed_trial_is_counted(tmp_path):
     assert Diary(tmp_path, world.clock).spent == pytest.approx(150, abs=0.1)
 
 
-@pytest.mark.parametrize("damage", ["", '{"trials": [', "[]"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        '{"trials": [',
+        "[]",
+        '{"trials": []}',
+        '{"trials": [{"model": "a"}], "spent": 1.0, "working_since": null}',
+        '{"trials": [], "spent": "1", "working_since": null}',
+    ],
+)
 def test_a_cut_diary_is_made_again(tmp_path, caplog, damage):
     (tmp_path / "race.json").write_text(damage)
     assert Diary(tmp_path).trials == []

@@ -43,6 +43,13 @@ def test_answer_says_what_following_it_costs():
     assert report_of({"new": 1.0, "b": 0.0}, accuracy).answer() == "Fine-tune new first."
 
 
+def test_the_best_and_the_places_are_of_all_that_were_measured():
+    """c was dropped (`top`), e failed: neither has a score."""
+    report = report_of({"a": 1.0, "b": 0.5}, {"a": 0.7, "b": 0.6, "c": 0.95, "e": 0.96})
+    assert report.answer() == "Fine-tune a first. Measured accuracy: 0.700, place 3; the best was e with 0.960."
+    assert [row.accuracy_rank for row in report.models()] == [3, 4]
+
+
 def test_doubt_names_the_rivals_and_what_the_order_is_worth(make_report):
     report = make_report()
     first, *others = report.models()

@@ -60,9 +60,17 @@ def test_the_scatter_has_a_panel_a_scorer_and_a_card_a_model(report, tree):
         assert any(s.startswith(f"{first.model}: {row.scorer} ") and "(place 1)" in s for s in said)
     cards = {node.attrib["id"]: text_of(node) for node in tree.iter("div") if "model-" in node.attrib.get("id", "")}
     assert len(cards) == len(models)
+    assert all("seconds to score, features included8." in card for card in cards.values())
     assert any(models[0].model in card and "groups, leading first" in card for card in cards.values())
     places = [item.attrib["value"] for item in tree.iter("li") if "data-model" in item.attrib]
     assert places == [str(i + 1) for i in range(len(models))]
+
+
+def test_places_count_measured_models_without_a_score(report):
+    truth = dataclasses.replace(report.truth, accuracy={**report.truth.accuracy, "unscored": 1.0})
+    tree = checked_page(page.page(dataclasses.replace(report, truth=truth), {}))
+    places = [item.attrib["value"] for item in tree.iter("li") if "data-model" in item.attrib]
+    assert places == [str(i + 2) for i in range(len(report.models()))]
 
 
 def test_tables_sort_by_the_values_and_not_by_what_is_printed(report, tree):

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from modelrank.report.drawing import BLUE, GREY, ORANGE
 from modelrank.report.race import draw, write
 
 TRIALS = pd.DataFrame(
@@ -22,7 +23,7 @@ MADE = {"hub": "h", "data set": "<i>mine</i>", "metric": "accuracy", "command": 
 
 
 def test_page_holds_the_answer_and_the_figure_and_runs_nothing(tmp_path, check_page):
-    race = draw(TRIALS, "a<b>", "accuracy")
+    race = draw(TRIALS, "a<b>", "accuracy", 240)
     told = {"test": 0.79, "test_images": 60, "steps": 240, "lr": 3e-4}
     text = write(tmp_path, "a<b>: 0.8; tied with b; sure", MODELS, race, told, MADE, "import timm").read_text()
     tree = check_page(text)
@@ -43,6 +44,16 @@ def test_a_column_without_a_word_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("trials", [TRIALS[:0], TRIALS[3:], pd.DataFrame()])
 def test_without_a_training_there_is_no_figure(tmp_path, trials):
-    race = draw(trials, "a", "accuracy")
+    race = draw(trials, "a", "accuracy", 240)
     assert race is None
     assert "<figure" not in write(tmp_path, "a", MODELS, race, {}, MADE, "").read_text()
+
+
+def test_models_that_were_not_trained_to_their_end_are_grey():
+    trials = pd.DataFrame([{"model": m, "steps": s, "value": 0.5} for m in "ab" for s in (0, 24)])
+
+    def colours(end):
+        return [line.get_color() for line in draw(trials, "a", "accuracy", end).axes[0].lines]
+
+    assert colours(24) == [ORANGE, BLUE]
+    assert colours(240) == [ORANGE, GREY]

@@ -99,3 +99,11 @@ def test_the_page_says_how_many_models_each_scorer_names_first(tmp_path, check_p
     lines = [[cell.text for cell in line.iter("td")] for line in tree.iter("tr")]
     assert ["measured best", "h", "p", "6", "3", "8", "a", "2"] in lines
     assert ["logme", "h", "p", "6", "1", "8", BAD, "6"] in lines
+
+
+def test_a_mean_over_fewer_seeds_is_none_on_a_data_set_by_itself_too(tmp_path, check_page):
+    rows = pd.concat([sweep(datasets=("a",)).assign(seed=seed, tau_w=0.2 + 0.4 * seed) for seed in (0, 1)])
+    rows.loc[(rows.scorer == "knn") & (rows.seed == 0), "tau_w"] = float("nan")
+    (alone,) = check_page(written(rows.reset_index(drop=True), tmp_path)).iter("details")
+    body = [[cell.text for cell in row.iter("td")] for row in list(alone.iter("tr"))[1:]]
+    assert {scorer: tau for scorer, _, tau, *_ in body} == {"disco": "0.40", "logme": "0.40", "knn": "-"}

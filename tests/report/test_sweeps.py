@@ -98,6 +98,9 @@ def test_a_mean_over_seeds_is_of_those_that_all_scorers_have():
         ]
     )
     assert sweeps.comparisons(rows, "tau_w").iloc[0].difference == pytest.approx(-0.1)
+    missing = [cell | {"dataset": d, "scorer": "b", "seed": 1, "tau_w": float("nan")} for d in "xyz"]
+    rows = pd.concat([rows, pd.DataFrame(missing)])
+    assert sweeps.comparisons(rows, "tau_w").iloc[0].difference == pytest.approx(-0.1), "a job that has no value"
 
 
 def test_the_thick_line_ends_where_a_data_set_does():
@@ -132,3 +135,14 @@ def test_winners_are_counted_over_data_sets_not_seeds():
     assert found.models.to_dict() == {"measured best": 3, "logme": 1, "disco": 2}
     assert found.loc["disco", ["datasets", "among", "commonest", "times"]].tolist() == [3, 9, "n", 2]
     assert sweeps.named_first(rows[rows.dataset == "x"]).empty
+
+
+def test_the_measured_best_is_that_of_the_scorer_with_most_models():
+    cell = {"hub": "h", "protocol": "p", "seed": 0}
+    rows = pd.DataFrame(
+        cell | {"dataset": d, "scorer": scorer, "winner": best, "best": best, "n_models": n}
+        for d in "ab"
+        for scorer, best, n in (("leep", "x", 3), ("disco", "y", 5))
+    )
+    found = sweeps.named_first(rows).set_index("scorer")
+    assert found.commonest.to_dict() == {"measured best": "y", "leep": "x", "disco": "y"}

@@ -63,6 +63,13 @@ def test_seeds_are_averaged_and_failed_jobs_left_out():
     assert table["d"].to_dict() == {"a": pytest.approx(0.3), "b": 0.1}
 
 
+def test_a_mean_over_fewer_seeds_is_none():
+    values = {("a", 0): float("nan"), ("a", 1): 0.9, ("b", 0): 0.2, ("b", 1): 0.8, ("c", 1): 0.7}
+    cells = [rows((scorer, "d", value)).assign(seed=seed) for (scorer, seed), value in values.items()]
+    (table,) = tables.pivots(pd.concat(cells, ignore_index=True)).values()
+    assert table["d"].to_dict() == pytest.approx({"a": float("nan"), "b": 0.5, "c": float("nan")}, nan_ok=True)
+
+
 def test_hubs_and_protocols_are_not_mixed(tmp_path):
     both = pd.concat([RANKING, rows(("disco", "cifar10", 0.1), protocol="linear_probe")])
     assert list(tables.pivots(both)) == [("offline", "finetune_short"), ("offline", "linear_probe")]

@@ -127,6 +127,12 @@ def test_constraints_leave_models_out_with_a_reason(run):
         run("stage=recommend", "budget=1s", "constraints.max_parameters=10")
 
 
+@pytest.mark.parametrize("sure", ["95", "0", "'95%'"])
+def test_a_certainty_that_is_no_probability_is_refused(run, sure):
+    with pytest.raises(SystemExit, match="give a probability above 0, at most 1"):
+        run("stage=recommend", f"sure={sure}")
+
+
 def test_without_time_to_train_a_pick_is_named_all_the_same(run):
     out = run("stage=recommend", "budget=0", "constraints.licence=['MIT*']")
     told = json.loads((out / "recommendation.json").read_text())

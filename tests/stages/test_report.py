@@ -50,3 +50,10 @@ def test_a_job_without_a_ranking_is_left_out_and_named(reported, caplog, by):
     assert "leep on reviews (no logits)" in page
     assert "1 jobs of the sweep failed: scorer=leep: x" in page
     assert "2 scorers on 2 data sets" in page
+
+
+def test_a_job_that_does_not_set_what_is_varied_is_named(reported, caplog):
+    groups = [{**row, "overrides": f"{row['overrides']} scorers.disco.groups=8"} for row in RANKED[::2]]
+    page = reported(pd.DataFrame(RANKED[:1] + groups).to_csv(index=False).encode(), by="scorers.disco.groups")
+    assert "left out, as they do not set scorers.disco.groups: scorer=disco dataset=reviews" in caplog.text
+    assert "scorer=disco dataset=reviews (does not set scorers.disco.groups)" in page

@@ -8,6 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from modelrank.data.images import ImageData, ImageSplit
+from modelrank.data.target import Target
 from modelrank.root import CONF
 from modelrank.stages import score
 from modelrank.types import FeatureSet, ModelRankError
@@ -64,3 +65,15 @@ def test_nothing_is_dropped_where_there_are_no_more_models_or_no_intervals(tmp_p
     assert {rows for _, rows in seen} == {800}
     with pytest.raises(ModelRankError, match=r"top=2 .* needs `stability`"):
         score.score_hub(composed(tmp_path, "top=2", "stability=null"), MODELS, images)
+
+
+@pytest.mark.parametrize("top", ["0", "-1", "0.5", "some"])
+def test_a_top_that_is_no_number_of_models_is_refused(tmp_path, images, top):
+    with pytest.raises(ModelRankError, match=f"^top={top}: give how many models"):
+        score.score_hub(composed(tmp_path, f"top={top}"), MODELS, images)
+
+
+def test_saved_features_cannot_be_sampled(tmp_path):
+    target = Target("t", "classification", "accuracy", np.arange(8) % 2, [], "own", "targets.npy", "f")
+    with pytest.raises(ModelRankError, match=r"^top=2 .* not for detection or saved features"):
+        score.shortlist(composed(tmp_path, "top=2"), MODELS, target)

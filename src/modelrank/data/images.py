@@ -19,7 +19,7 @@ from modelrank.data.boxes import BoxTransform
 from modelrank.data.decoded import PixelStore, Shrink, Shrunk
 from modelrank.data.pixels import as_rgb, image_size
 from modelrank.data.sampling import draw
-from modelrank.types import Boxes, Task
+from modelrank.types import Boxes, ModelRankError, Task
 
 
 class Images(Protocol):
@@ -30,7 +30,19 @@ class Images(Protocol):
 
 
 Metric = Literal["accuracy", "mean_per_class_accuracy", "map11", "r2", "map50", "map"]  # map: IoU 0.5, 0.55 ... 0.95
+METRICS: Mapping[Task, tuple[Metric, ...]] = {  # of each task, the usual one first
+    "classification": ("accuracy", "mean_per_class_accuracy"),
+    "multilabel": ("map11",),
+    "regression": ("r2",),
+    "detection": ("map50", "map"),
+}
 Transform = Callable[[Image.Image], Tensor] | BoxTransform
+
+
+def check_metric(task: Task, metric: str) -> None:
+    """ModelRankError unless the metric is one of the task's."""
+    if metric not in METRICS[task]:
+        raise ModelRankError(f"dataset.metric={metric}: give one of {', '.join(METRICS[task])} for {task}")
 
 
 class ImageSplit(Dataset[tuple[Image.Image, Any]]):

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from modelrank.data.copies import Contents, ImageCopy, Places
-from modelrank.data.images import ImageData, ImageSplit, Metric, repeated
+from modelrank.data.images import ImageData, ImageSplit, Metric, check_metric, repeated
 from modelrank.data.sampling import draw
 from modelrank.keys import key
 from modelrank.types import Availability, MissingAsset, ModelRankError, Task
@@ -71,9 +71,9 @@ class DatasetSpec:
                 raise ModelRankError(
                     f"dataset.subsample.{split}={size}: give train, val, test, rest: 2 or more, or null (all)"
                 )
-        for name, choices in (("task", get_args(Task)), ("metric", get_args(Metric))):
-            if getattr(self, name) not in choices:
-                raise ModelRankError(f"dataset.{name}={getattr(self, name)}: give one of {', '.join(choices)}")
+        if self.task not in get_args(Task):
+            raise ModelRankError(f"dataset.task={self.task}: give one of {', '.join(get_args(Task))}")
+        check_metric(self.task, self.metric)
         if self.on_unreadable not in ("refuse", "skip"):
             raise ModelRankError(f"dataset.on_unreadable={self.on_unreadable}: give refuse or skip")
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from modelrank.data.images import METRICS, check_metric
 from modelrank.keys import key
 from modelrank.targets import read_targets
 from modelrank.types import Availability, ModelRankError, Task
@@ -48,7 +49,9 @@ class Target:
 
 @dataclass(frozen=True)
 class TargetFile:
-    """A file of targets: .csv or .parquet with the column `column` (and `id_column`), or .npy."""
+    """A file of targets: .csv or .parquet with the column `column` (and `id_column`), or .npy.
+
+    metric: None = the usual one of the task."""
 
     name: str
     folder: str
@@ -56,7 +59,7 @@ class TargetFile:
     column: str
     id_column: str
     task: Task | None
-    metric: str
+    metric: str | None
     licence: str
 
     def path(self) -> Path:
@@ -73,7 +76,8 @@ class TargetFile:
         return Availability("targets", self.name, "present" if path.is_file() else "missing", str(path))
 
     def load(self, cache: Path) -> Target:
-        """ModelRankError naming the file where it cannot be read, lacks the column, or holds no targets."""
+        """ModelRankError naming the file where it cannot be read, lacks the column, or holds no targets; and for a
+        metric that is not of their task."""
         path = self.path()
         ids: list[str] = []
         try:
@@ -95,8 +99,10 @@ class TargetFile:
             raise ModelRankError(f"cannot read the targets {path}: {error}") from error
         if len(set(ids)) < len(ids):
             raise ModelRankError(f"{path}: ids in the column {self.id_column!r} are there twice")
+        metric = self.metric or METRICS[task][0]
+        check_metric(task, metric)
         content = {"ids": ids, "targets": targets.tolist(), "task": task}
-        return Target(self.name, task, self.metric, targets, ids, self.licence, str(path), key(content))
+        return Target(self.name, task, metric, targets, ids, self.licence, str(path), key(content))
 
     def _csv(self, path: Path) -> pd.DataFrame:
         """Ids as they are written (007), and text too: a class may be called None or NA."""

@@ -12,16 +12,17 @@ from modelrank.recommend.probe import Probe
 @dataclass(frozen=True)
 class Constraints:
     """max_latency_ms: of one image on this machine. max_memory_gb: of fine-tuning with the protocol's batch.
-    licence: patterns such as 'Apache*' or 'MIT', of which the model's licence must match one (case is ignored)."""
+    licence: a pattern such as 'Apache*' or 'MIT', or several, of which the model's must match one (case is ignored)."""
 
     max_parameters: float | None = None
     max_latency_ms: float | None = None
     max_memory_gb: float | None = None
-    licence: Sequence[str] | None = None
+    licence: str | Sequence[str] | None = None
 
     def broken(self, licence: str, probe: Probe) -> str:
         """Why a model is out, or ''."""
-        if self.licence and not any(fnmatchcase(licence.lower(), pattern.lower()) for pattern in self.licence):
+        patterns = [self.licence] if isinstance(self.licence, str) else self.licence
+        if patterns and not any(fnmatchcase(licence.lower(), pattern.lower()) for pattern in patterns):
             return f"its licence is {licence}"
         limits = (
             ("parameters", probe.parameters, self.max_parameters, "{:,.0f}"),

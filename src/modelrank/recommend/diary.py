@@ -17,6 +17,8 @@ from modelrank.packages import writable
 
 log = logging.getLogger(__name__)
 
+DAMAGED = "%s is damaged: it is made again"
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -47,9 +49,15 @@ class Diary:
         self.earlier = 0.0
         self._began = clock()
         if kept := read(self.path):
-            self.trials = [Trial(**{**one, "found": _numbered(one["found"])}) for one in kept["trials"]]
-            self.earlier = kept["spent"] + self._killed(kept["working_since"])
-            if kept["working_since"] is not None:  # counted once; what this run writes is no work of that one
+            try:
+                trials = [Trial(**{**one, "found": _numbered(one["found"])}) for one in kept["trials"]]
+                spent, since = kept["spent"], kept["working_since"]
+                self.earlier = spent + self._killed(since)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                log.warning(DAMAGED, self.path)
+                return
+            self.trials = trials
+            if since is not None:  # counted once; what this run writes is no work of that one
                 self._write(None)
 
     @property
@@ -87,7 +95,7 @@ def read(path: Path) -> dict[str, Any]:
     with suppress(ValueError):
         if isinstance(kept := json.loads(path.read_text()), dict):
             return kept
-    log.warning("%s is damaged: it is made again", path)
+    log.warning(DAMAGED, path)
     return {}
 
 

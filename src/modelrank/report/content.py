@@ -47,7 +47,8 @@ class Scene:
 @dataclass(frozen=True)
 class ModelRow:
     """One model in the order of the prediction or, without one, of the report's scorer; NaN is unknown. Equals share
-    the better rank. expected, expected_low, expected_high: predicted accuracy and its 80 % interval."""
+    the better rank. accuracy_rank: among all measured models. expected, expected_low, expected_high: predicted accuracy
+    and its 80 % interval."""
 
     rank: int
     model: str
@@ -157,7 +158,7 @@ class Report:
         order = {row["model"]: predicted[row["model"]]["expected"] if predicted else row["score"] for row in rows}
         rows = sorted(rows, key=lambda row: (-order[row["model"]], row["model"]))
         known = self.truth.accuracy if self.truth else {}
-        accuracies = [known[row["model"]] for row in rows if row["model"] in known]
+        accuracies = known.values()  # also of models without a score
         return [
             ModelRow(
                 rank=1 + sum(other > order[row["model"]] for other in order.values()),
@@ -260,13 +261,13 @@ class Report:
         said = [f"Fine-tune {first.model} first{self._chance()}."]
         if self.prediction is not None:
             said.append(self._expectation(first))
-        if math.isnan(first.accuracy):
+        if self.truth is None or math.isnan(first.accuracy):
             return said
-        best = max((row for row in models if not math.isnan(row.accuracy)), key=lambda row: row.accuracy)
-        if first.accuracy == best.accuracy:
+        best, most = max(self.truth.accuracy.items(), key=lambda known: known[1])
+        if first.accuracy == most:
             return [*said, f"It was the best when measured: {self.metric} {first.accuracy:.3f}."]
         measured = f"Measured {self.metric}: {first.accuracy:.3f}, place {first.accuracy_rank:.0f}"
-        return [*said, f"{measured}; the best was {best.model} with {best.accuracy:.3f}."]
+        return [*said, f"{measured}; the best was {best} with {most:.3f}."]
 
     def _expectation(self, first: ModelRow) -> str:
         """What to expect of the first, how sure that is, and what it rests on."""

@@ -21,12 +21,11 @@ CAPTION = (
 )
 
 
-def draw(trials: pd.DataFrame, pick: str, metric: str) -> Figure | None:
-    """The race; None where nothing was trained. trials: rows model, steps, value."""
+def draw(trials: pd.DataFrame, pick: str, metric: str, end: int) -> Figure | None:
+    """The race; None where nothing was trained. trials: rows model, steps, value. end: steps of a whole training."""
     known = trials.dropna(subset=["value"]) if len(trials) else trials
     if not len(known):
         return None
-    end = known["steps"].to_numpy().max()
     with mpl.rc_context(STYLE):
         drawn = Figure(figsize=(6.2, 4.2), layout="constrained")
         axes = drawn.subplots()

@@ -36,7 +36,7 @@ def scatter(report: Report, numbers: Mapping[str, int]) -> str:
         f"<option{' selected' if i == first else ''}>{escape(title)}</option>" for i, (title, *_) in enumerate(panels)
     )
     measured = {row.model: row.accuracy for *_, rows in panels for row in rows}
-    places = {model: 1 + sum(other > own for other in measured.values()) for model, own in measured.items()}
+    places = {row.model: int(row.accuracy_rank) for *_, rows in panels for row in rows}
     drawn = "".join(
         f'<div class="panel">{_panel(report.metric, i, panels[i], numbers, places)}</div>' for i in range(len(panels))
     )
@@ -90,7 +90,7 @@ def cards(report: Report, numbers: Mapping[str, int]) -> str:
     rows = {row.model: row for row in report.models()}
     shown = []
     for model, index in numbers.items():
-        row = rows.get(model)
+        row, scored = rows.get(model), costs.loc[model].iloc[1:].sum()
         known = {
             "expected": f"{number(row.expected)} {interval(row.expected_low, row.expected_high)}"
             if row and not math.isnan(row.expected)
@@ -98,7 +98,7 @@ def cards(report: Report, numbers: Mapping[str, int]) -> str:
             f"{report.scorer}": f"{significant(row.score)} {interval(row.low, row.high, 3)}" if row else "no score",
             "place": str(row.rank) if row else "",
             report.metric: number(row.accuracy, 3) if row and not math.isnan(row.accuracy) else "",
-            "seconds to score": number(scored, 1) if (scored := costs.loc[model].iloc[1:].sum()) else "",
+            "seconds to score, features included": number(scored, 1) if scored else "",
             "seconds to measure": number(tuned, 0) if (tuned := costs.loc[model, "fine-tuning"]) > 0 else "",
         }
         content = f"<strong>{escape(model)}</strong>{facts(known)}"

@@ -16,7 +16,7 @@ from modelrank.report.drawing import inline
 from modelrank.report.html import document, download, element, figure, origin, table, td, tr
 from modelrank.report.numbers import interval, number
 from modelrank.report.sweeps import Standing
-from modelrank.report.tables import LOWER_IS_BETTER, levels, pivots
+from modelrank.report.tables import LOWER_IS_BETTER, levels, over_seeds, pivots
 
 SIGNED = ("tau_w", "tau", "pearson", "spearman")  # from -1 to 1, where 0 is no agreement
 HEAT = 45  # percent of colour in the strongest cell: text on it stays readable in both modes
@@ -151,15 +151,15 @@ def _compared(rows: pd.DataFrame) -> str:
 
 
 def _each(rows: pd.DataFrame) -> list[str]:
-    """A folded table for each hub, protocol and data set; seeds of one cell are averaged."""
+    """A folded table for each hub, protocol and data set; seeds of one cell are averaged as in the tables."""
     columns = [column for column in COLUMNS if column in rows]
     heads = ["scorer", "95 % interval of tau_w", *(COLUMNS[column] for column in columns)]
     known, parts = rows.dropna(subset=["scorer", *CELL]), []
     for cell in known[CELL].drop_duplicates().itertuples(index=False):
         own = known.loc[(known[CELL] == list(cell)).all(axis=1)]
         reached = ["tau_w_low", "tau_w_high", *columns]
-        means = own.pivot_table(index="scorer", values=[name for name in reached if name in own], sort=False)
-        means = means.reindex(columns=pd.Index(reached))
+        means = {name: over_seeds(own, name, "scorer", "dataset").get(cell[0]) for name in reached if name in own}
+        means = pd.DataFrame(means, index=own["scorer"].unique(), columns=reached)
         body = []
         for scorer, (low, high, *values) in zip(means.index, means.to_numpy(dtype=float).tolist(), strict=True):
             cells = [td(str(scorer), "text"), td(interval(low, high), "text", by=low)]

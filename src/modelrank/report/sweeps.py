@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from modelrank.ranking.compare import BEST, average_ranks, compare, critical_difference, winners
 from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE
-from modelrank.report.tables import LOWER_IS_BETTER
+from modelrank.report.tables import LOWER_IS_BETTER, over_seeds
 from modelrank.types import ModelRankError
 
 COLOURS = (BLUE, ORANGE, "black")
@@ -43,7 +43,7 @@ def ablation(rows: pd.DataFrame, key: str, metric: str) -> Figure:
     them, over the values of `key` in the order in which they were run."""
     parts = [name for name in ("base", "hub", "protocol") if name in rows and len(set(rows[name])) > 1]
     lines = rows[[*parts, "dataset"]].astype(str).agg(" ".join, axis=1)
-    table = rows.assign(line=lines).pivot_table(metric, "value", "line", sort=False)
+    table = over_seeds(rows.assign(line=lines), metric, "value", "line")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -52,7 +52,7 @@ def ablation(rows: pd.DataFrame, key: str, metric: str) -> Figure:
             axes.plot(places, table[line], "o-", color=GREY, lw=1, ms=3.5, alpha=0.7)
             axes.annotate(str(line), (places[-1] + 0.08, table[line].iloc[-1]), fontsize=8, color=GREY, va="center")
         for colour, (base, own) in zip(cycle(COLOURS), rows.assign(line=lines).groupby("base", sort=False)):
-            mean = own.pivot_table(metric, "value", "line", sort=False).reindex(table.index).mean(axis=1, skipna=False)
+            mean = over_seeds(own, metric, "value", "line").reindex(table.index).mean(axis=1, skipna=False)
             axes.plot(places, mean, "o-", color=colour, lw=2.6, ms=6, label=f"{base}, mean of its lines")
         axes.set_xticks(places, [str(value) for value in table.index])
         axes.set_xlim(-0.3, len(table) - 1 + max(0.6, 0.16 * len(table)))
@@ -107,7 +107,8 @@ def named_first(rows: pd.DataFrame) -> pd.DataFrame:
     for hub, protocol in known[["hub", "protocol"]].drop_duplicates().itertuples(index=False):
         own = known.loc[(known["hub"] == hub) & (known["protocol"] == protocol)]
         facts = {"hub": hub, "protocol": protocol, "among": own["n_models"].max()}
-        of_truth = own.assign(scorer=BEST, winner=own.best)
+        widest = own.sort_values("n_models", ascending=False, kind="stable")  # a scorer may lack the best model
+        of_truth = widest.assign(scorer=BEST, winner=widest["best"])
         for scorer, firsts in pd.concat([of_truth, own]).groupby("scorer", sort=False):
             once = firsts.drop_duplicates("dataset")
             result.append({"scorer": scorer} | facts | vars(winners(dict(zip(once.dataset, once.winner, strict=True)))))
@@ -145,9 +146,10 @@ def _by_scorer(rows: pd.DataFrame, metric: str) -> Mapping[str, Mapping[str, flo
     cell = ["unit", *(["seed"] if "seed" in rows else [])]
     if basis in rows:
         rows = rows.loc[rows.groupby(cell, dropna=False)[basis].transform("nunique") == 1]
+    rows = rows.dropna(subset=metric)
     scorers = rows.groupby(cell, dropna=False)["scorer"].transform("nunique")
     rows = rows.loc[scorers == scorers.groupby(rows["unit"]).transform("max")]  # means over the same seeds
-    table = rows.pivot_table(metric, "scorer", "unit", sort=False)
+    table = over_seeds(rows, metric, "scorer", "unit")
     return {str(scorer): (_sign(metric) * found).to_dict() for scorer, found in table.dropna().iterrows()}
 
 

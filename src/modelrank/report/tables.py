@@ -77,9 +77,9 @@ def rankings(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd.DataFrame]:
     """(hub, protocol) -> table of `value`: scorers in order of first appearance x data sets, then their average.
 
-    Several rows of one cell (seeds) are averaged; rows of failed jobs, which name no scorer, and data sets without any
-    value (nothing measured on them) are left out. A scorer
-    that lacks a data set has no average: means over different data sets are not to be compared.
+    Seeds of one cell are averaged, see `over_seeds`; rows of failed jobs, which name no scorer, and data sets without
+    any value (nothing measured on them) are left out. A scorer that lacks a data set has no average: means over
+    different data sets are not to be compared.
     Raises ModelRankError where the rows are not those of a ranking.
     """
     if missing := [column for column in [*CELL, value] if column not in rows]:
@@ -100,14 +100,22 @@ def pivots(rows: pd.DataFrame, value: str = "tau_w") -> dict[tuple[str, str], pd
         raise ModelRankError("no row is of a ranking: did every job of the sweep fail? See their job_error or reason")
     tables = {}
     for hub, protocol in rows[["hub", "protocol"]].drop_duplicates().itertuples(index=False):
-        group = rows[(rows["hub"] == hub) & (rows["protocol"] == protocol)]
-        table = group.pivot_table(value, "scorer", "dataset", aggfunc="mean", dropna=False, sort=False)
+        group = rows.loc[(rows["hub"] == hub) & (rows["protocol"] == protocol)]
+        table = over_seeds(group, value, "scorer", "dataset")
         table = table.reindex(index=list(dict.fromkeys(group["scorer"])), columns=list(dict.fromkeys(group["dataset"])))
         table = table.dropna(axis=1, how="all").rename_axis(index="scorer", columns=None)
         if table.shape[1] > 1:
             table[AVERAGE] = table.mean(axis=1, skipna=False)
         tables[str(hub), str(protocol)] = table
     return tables
+
+
+def over_seeds(rows: pd.DataFrame, value: str, index: str, columns: str) -> pd.DataFrame:
+    """index x columns -> mean of `value` over the seeds, NaN where one is missing that another row of the column has:
+    means over different seeds are not to be compared."""
+    seed = rows["seed"].map(str) if "seed" in rows else ""
+    each = rows.assign(seed=seed).pivot_table(value, index, [columns, "seed"], sort=False).dropna(axis=1, how="all")
+    return each.T.groupby(level=columns, sort=False).agg(lambda own: own.mean(skipna=False)).T
 
 
 def _refuse_several(rows: pd.DataFrame, cell: list[str]) -> None:

@@ -139,7 +139,7 @@ def _agreement(
         | {f"{name}_common": compared.get(name, math.nan) for name in POINTS}
         | {"models_common": " ".join(common) if compared else ""}
         | {"truth_seeds": truth.seeds(), "truth_seeds_tau_w": ceiling(truth)}
-        | {"seconds": rows.seconds.sum(), "truth": truth.source}
+        | {"seconds": rows.seconds.sum(min_count=1), "truth": truth.source}  # none of the prediction
     )
 
 

@@ -59,6 +59,8 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     signal it names the pick that it has; the same command goes on. Raises ModelRankError where no model is left.
     """
     seconds(cfg.budget, math.inf)  # refuse one that is none before any work
+    if not isinstance(cfg.sure, int | float) or not 0 < cfg.sure <= 1:
+        raise ModelRankError(f"sure={cfg.sure}: give a probability above 0, at most 1 (0.95)")
     models, data = opened(cfg, networks=True)
     log.info("images: %s; %s", data.source, data.split_rule)
     protocol = build.protocol(cfg)
@@ -316,7 +318,7 @@ def _tell(
     ]
     title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
     terminal.rows(rows.reindex(columns=shown), title)
-    drawn = page.draw(trials, found.pick, cfg.dataset.metric)
+    drawn = page.draw(trials, found.pick, cfg.dataset.metric, found.steps_to_end)
     if drawn:
         figures.save(drawn, figure := Path(cfg.paths.run) / "race.png")
         tracker.figure("race", figure)

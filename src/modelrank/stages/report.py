@@ -23,8 +23,8 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
     Several data sets: comparisons.csv (each scorer against the first, paired), winners.csv (how many different models
     each names first) and average_ranks.png.
     by: the override that an ablation varied; its values become rows of the table and the axis of ablation.png.
-    Jobs that ended without a ranking are left out and named. Raises ModelRankError naming the file when it is missing
-    or is no table of rankings.
+    Jobs that ended without a ranking, or did not set `by`, are left out and named. Raises ModelRankError naming the
+    file when it is missing or is no table of rankings.
     """
     path, folder = Path(results).expanduser(), Path(cfg.paths.run)
     if not path.is_file():
@@ -37,7 +37,12 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
         log.warning("left out, as there is no ranking of it: %s", left)
     drawn, standing, compared = {}, None, pd.DataFrame()
     if by:
-        rows = sweeps.label_by(rows, by)
+        labelled = sweeps.label_by(rows, by)
+        others = rows.loc[~rows.index.isin(labelled.index), "overrides"].dropna().unique()
+        if len(others):
+            log.warning("left out, as they do not set %s: %s", by, "; ".join(others))
+            left = "; ".join(filter(None, [left, *(f"{job} (does not set {by})" for job in others)]))
+        rows = labelled
     files = tables.write(rows, folder, value=metric)
     print(files[0].read_text())
     if by:

@@ -139,12 +139,14 @@ def shortlist(
     All are scored on a sixteenth of the images, then what is left on an eighth of them. A model is dropped
     when its interval lies below those of `top` others. One that fails is kept: its error belongs to the whole.
     """
-    if cfg.top is None or not isinstance(images, ImageData):
+    if cfg.top is None:
         return models, {}
-    if cfg.stability is None or images.task == "detection":
+    if not isinstance(cfg.top, int) or cfg.top < 1:
+        raise ModelRankError(f"top={cfg.top}: give how many models may be left, 1 or more, or null (all)")
+    if cfg.stability is None or not isinstance(images, ImageData) or images.task == "detection":
         raise ModelRankError(
             f"top={cfg.top} drops models by the intervals of their scores on a sample of the images: it needs "
-            "`stability`, and is not for detection"
+            "`stability`, and is not for detection or saved features (hub=files); take it out"
         )
     left, dropped = dict(models), {}
     main = next(iter(cfg.scorers))
