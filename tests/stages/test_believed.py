@@ -41,7 +41,9 @@ def test_a_value_that_is_scaled_over_the_hub_is_remembered_for_that_hub_only():
 
 
 def test_scores_that_an_interval_cannot_tell_apart_are_equal():
-    scores = pd.DataFrame({"disco": {"a": 0.43281, "b": 0.7, "c": 0.43279, "d": np.nan}, "ncti": dict.fromkeys("abcd", 1)})
+    scores = pd.DataFrame(
+        {"disco": {"a": 0.43281, "b": 0.7, "c": 0.43279, "d": np.nan}, "ncti": dict.fromkeys("abcd", 1)}
+    )
     rows = pd.DataFrame({"scorer": "disco", "score_low": [0.38, 0.6, 0.38], "score_high": [0.48, 0.8, 0.48]})
     found = told_apart(scores, rows)
     assert found.disco.a == found.disco.c == pytest.approx(0.4328)
@@ -57,7 +59,10 @@ def test_other_settings_are_another_value():
 
 
 def test_features_that_are_made_in_another_way_give_another_value():
-    assert ids(general={"name": "openclipart"})["disco"] not in (ids()["disco"], ids(general={"name": "emoji"})["disco"])
+    assert ids(general={"name": "openclipart"})["disco"] not in (
+        ids()["disco"],
+        ids(general={"name": "emoji"})["disco"],
+    )
     pooled = [ids(task="detection", extraction={"boxes": {"pool": size}})["disco"] for size in (3, 5)]
     assert pooled[0] != pooled[1]
     assert ids(extraction={"boxes": {"pool": 5}})["disco"] == ids()["disco"], "images are not pooled over boxes"
