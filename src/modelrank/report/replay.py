@@ -26,10 +26,10 @@ CALIBRATED = (
     "nothing left is better by a point; and in which share of these it was right."
 )
 SHIPPED = (
-    "Not of this race: each data set of {hubs} tables of accuracies, {datasets} in all, published by others or measured "
-    "with modelrank before, was left out in turn and every policy played on it (python run.py stage=replay "
-    "'stage.measured=[experiments/truth/measured.csv]'). There `recommend` begins as this race did and chooses by the "
-    "same belief; it races no learning rates, and sees learning curves and scores only where a table has them."
+    "Not of this race: each data set of {hubs} tables of accuracies, {datasets} in all, published by others or by "
+    "modelrank, was left out in turn and every policy played on it (python run.py stage=replay "
+    "'stage.measured=[experiments/truth/measured.csv]'). There recommend begins as this race did and goes by the same "
+    "belief; it races no learning rates, and sees learning curves and scores only where a table has them."
 )
 BUDGETS = {"share": "Regret at shares of the cost", "results": "Regret after so many results"}
 CELLS = (("covered", 2), ("sure_cells", 0), ("right", 2))
@@ -77,8 +77,7 @@ def write(
 
 
 def shipped(folder: Path) -> list[str]:
-    """What the replay that lies in `folder` (verdict.csv, winners.csv) says of policies and of scorers: parts of the page
-    of a race."""
+    """Parts of the page of a race: what the replay in `folder` (verdict.csv, winners.csv) says of policies, scorers."""
     judged, named_first = (pd.read_csv(folder / f"{name}.csv") for name in ("verdict", "winners"))
     scored = named_first.loc[named_first.policy.str.startswith("scorer ")]
     beside = named_first.loc[(named_first.policy == BEST) & named_first.hub.isin(scored.hub)]
