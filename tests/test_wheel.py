@@ -43,8 +43,9 @@ def test_a_wheel_holds_what_the_commands_read(wheel):
         names = set(archive.namelist())
         words = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
+    replayed = [f"experiments/results/replay/{name}.csv" for name in ("verdict", "winners")]
     tracked = subprocess.run(
-        ["git", "ls-files", "conf", "src/modelrank", "experiments/truth", "experiments/pretrained"],
+        ["git", "ls-files", "conf", "src/modelrank", "experiments/truth", "experiments/pretrained", *replayed],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -31,7 +31,7 @@ def directly(belief, results):
                 walk = min(left[i], left[j])
                 z = belief.loadings[models[i]] @ belief.loadings[models[j]] + walk * module.TO_GAIN**2
                 if models[i] == models[j]:
-                    z += belief.own[models[i]] + walk * belief.curve_noise**2
+                    z += belief.own[models[i]] + walk * module.CURVE_NOISE**2
                 joint[i, j] = s2 * z + belief.location_sd**2
         prior = belief.location + np.sqrt(s2) * belief.mean[models]
         among = joint[n:, n:] + np.diag([max(r.noise**2, module.JITTER) for r in results])

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -114,6 +115,19 @@ def test_the_luckiest_of_equals_is_not_taken_for_the_best(tmp_path):
     assert race.worth()["lucky"] < 0.805
     race.trials[-1] = trial("lucky", 0.9)
     assert race.pick() == "lucky", "ten points are no luck"
+
+
+def test_which_of_two_equals_was_trained_first_does_not_decide():
+    """A run that was killed goes on with another model than the one that it was at."""
+    trials = [
+        Trial(model, rung, 0, {3: {"value": 1.0}}, 1.0, 3e-4, 1.0) for rung in range(3) for model in ("a", "b", "c")
+    ]
+    worths = set()
+    for order in itertools.permutations(range(3)):
+        race = replace(World({"a": 1.0, "b": 1.0, "c": 1.0}).race([0.1, 0.1, 0.1]), trials=[])
+        race.trials.extend(sorted(trials, key=lambda trial: order["abc".index(trial.model)]))
+        worths.add((race.pick(), *race.worth().items()))
+    assert len(worths) == 1
 
 
 @pytest.mark.parametrize("images", [20, 100])

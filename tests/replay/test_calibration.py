@@ -7,11 +7,11 @@ from modelrank.replay.hubs import hub
 from modelrank.replay.policies import Believing
 
 
-def made(noise, models=15, sets=8):
+def made(noise, models=15, sets=8, digits=6):
     rng = np.random.default_rng(0)
     quality = 0.7 + 0.05 * rng.standard_normal(models)
     rows = [
-        {"dataset": f"s{j}", "model": f"m{i}", "accuracy": quality[i] + noise * rng.standard_normal()}
+        {"dataset": f"s{j}", "model": f"m{i}", "accuracy": round(quality[i] + noise * rng.standard_normal(), digits)}
         for i in range(models)
         for j in range(sets)
     ]
@@ -28,6 +28,13 @@ def test_what_is_predicted_is_about_as_often_true(noise):
     said = rows.dropna(subset=["sure"])
     assert said.loc[said.right == 1].sure.mean() > said.loc[said.right == 0].sure.mean() + 0.1
     assert ((said.gap <= 0.01) == (said.right == 1)).all()
+
+
+def test_exactly_a_point_is_no_more_than_a_point():
+    rows = calibration(made(0.04, sets=16, digits=2), Believing()).dropna(subset=["sure"])
+    at_a_point = rows.loc[rows.gap.round(6) == 0.01]
+    assert len(at_a_point) > 3
+    assert (at_a_point.right == 1).all()
 
 
 def test_the_summary_counts_each_hub_once():

@@ -65,6 +65,7 @@ def test_recommends_and_leaves_the_model(run):
     page = (out / "report.html").read_text()
     assert f">Fine-tune {told['sentence'].split('; ')[0]}<" in page
     assert 'aria-label="value on val of each model after its training steps' in page
+    assert 'aria-label="regret of each policy against the share of the cost' in page
     found = modelrank.load(out / "model")
     assert found.facts["name"] == told["pick"]
     assert found.facts["test"] == told["test"]

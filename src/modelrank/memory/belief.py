@@ -52,7 +52,6 @@ class Belief:
     """Before anything is trained. mean: of z, N for N models. Its covariance is loadings loadings' + diag(own), with
     loadings N x F, and own, N, the variance that no other data set tells of.
     location, location_sd: in units of accuracy. log_scale, log_scale_sd: of the accuracy that one unit of z makes.
-    curve_noise: see CURVE_NOISE.
     """
 
     mean: Array
@@ -62,7 +61,6 @@ class Belief:
     location_sd: float
     log_scale: float
     log_scale_sd: float
-    curve_noise: float = CURVE_NOISE
 
     def given(self, results: Iterable[Result] = ()) -> Posterior:
         """What is thought after these results."""
@@ -101,11 +99,11 @@ class Posterior:
         towards = belief.loadings @ belief.loadings[result.model]
         towards[result.model] += belief.own[result.model]
         left = 1 / result.share - 1
-        now = scale2 * (towards[result.model] + left * (belief.curve_noise**2 + TO_GAIN**2)) + belief.location_sd**2
+        now = scale2 * (towards[result.model] + left * (CURVE_NOISE**2 + TO_GAIN**2)) + belief.location_sd**2
         inverse, spread = self._inverse[:, :k, :k], self._spread[:, :k]
         others = np.array([other.model for other in self.results], dtype=int)
         shared = np.minimum(np.array([1 / other.share - 1 for other in self.results]), left)
-        before = towards[others] + shared * (TO_GAIN**2 + belief.curve_noise**2 * (others == result.model))
+        before = towards[others] + shared * (TO_GAIN**2 + CURVE_NOISE**2 * (others == result.model))
         errors = result.noise * np.array([other.noise for other in self.results]) * _alike(others, result.model)
         before = scale2[:, None] * before + belief.location_sd**2 + errors
         white = (inverse @ before[:, :, None])[:, :, 0]
@@ -182,7 +180,7 @@ class Posterior:
         belief, k, drawn = self.belief, len(self.results), []
         seen = np.array([result.model for result in self.results], dtype=int)
         left = np.array([1 / result.share - 1 for result in self.results])
-        walk = np.minimum(left[:, None], left) * (TO_GAIN**2 + belief.curve_noise**2 * (seen[:, None] == seen))
+        walk = np.minimum(left[:, None], left) * (TO_GAIN**2 + CURVE_NOISE**2 * (seen[:, None] == seen))
         walk = np.linalg.cholesky(walk + 1e-9 * np.eye(k))
         values = np.array([result.value for result in self.results])
         error = np.linalg.cholesky(self._covariance_of_errors() + JITTER * np.eye(k))

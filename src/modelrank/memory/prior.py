@@ -15,14 +15,16 @@ from modelrank.memory.belief import Belief
 Array = NDArray[np.float64]
 
 OWN_NOISE = 0.4  # sd of z that no other data set tells of a model
+SPACING = 0.5  # of z: 0 the quantiles of a normal distribution, 1 the distances that data sets have between the ranks
 UNKNOWN = (0.6, 0.25)  # location of accuracies, and its sd, where no data set is remembered
 # How far the mean accuracy of the models lies from that of linear probes of their frozen features: .04 and .13 above
 # it on the two sets measured by finetune_random_head and linear_probe_offline (cifar10, glyphs).
 PROBED_SD = 0.1
 UNKNOWN_SCALE = (np.log(0.05), 1.0)
-# Before anything is learnt of them, all scorers together count as one data set more. On the three hubs with scores
+# Before anything is learnt of them, all scorers together count as so many data sets more. On the three hubs with scores
 # (stage=replay), with 1 / 2 / 3 / 5 data sets remembered, that orders the models at tau_w .49 / .51 / .54 / .56; memory
 # alone at .46 / .51 / .52 / .54, the mean of the scores at .20.
+SCORERS_COUNT = 1.0
 WEIGHT_PENALTY = 30.0  # rows of z whose say equals that of these weights; of 3, 10, 30, 100 the best on these hubs
 FACT_PENALTY = 1.0
 FEWEST = 3  # models that tell how a data set spaces them
@@ -69,9 +71,9 @@ def believe(
 
 
 def standardised(elsewhere: pd.DataFrame) -> pd.DataFrame:
-    """Accuracies (models x data sets) by their ranks, with mean 0 and sd 1: half way between the quantiles of a normal
+    """Accuracies (models x data sets) by their ranks, with mean 0 and sd 1: between the quantiles of a normal
     distribution and the distances that the data sets have on average between these ranks (good models lie closer
-    together than bad ones). One collapsed model, or one odd data set, cannot spoil it."""
+    together than bad ones), see SPACING. One collapsed model, or one odd data set, cannot spoil it."""
     z = normal_scores(elsewhere)
     grid, shapes = np.linspace(-2.6, 2.6, 53), []
     for name in elsewhere:
@@ -81,7 +83,7 @@ def standardised(elsewhere: pd.DataFrame) -> pd.DataFrame:
             shapes.append(np.interp(grid, ranked, (values - values.mean()) / values.std()))
     if not shapes:
         return z
-    spaced = (z + np.interp(z, grid, np.mean(shapes, axis=0))) / 2
+    spaced = (1 - SPACING) * z + SPACING * np.interp(z, grid, np.mean(shapes, axis=0))
     return (spaced - np.nanmean(spaced)) / np.nanstd(spaced)
 
 
@@ -134,10 +136,10 @@ def scorer_weights(
     z: Array, datasets: list[str], scores: Mapping[str, pd.DataFrame], names: Sequence[str]
 ) -> dict[str, float]:
     """What memory and each scorer of `names` are worth, learnt over the data sets that have scores: ridge drawn towards
-    the mean of the n remembered data sets and, as one more, the mean of the scorers, all by normal scores. Memory, on
-    each of these sets, is that of the others."""
-    n = len(datasets)
-    weights = np.array([n / (n + 1), *[1 / (n + 1) / len(names)] * len(names)])
+    the mean of the n remembered data sets and, as SCORERS_COUNT more, the mean of the scorers, all by normal scores.
+    Memory, on each of these sets, is that of the others."""
+    n, more = len(datasets), SCORERS_COUNT
+    weights = np.array([n / (n + more), *[more / (n + more) / len(names)] * len(names)])
     rows, targets = [], []
     for index, name in enumerate(datasets):
         if name not in scores:

@@ -59,7 +59,9 @@ class Race:
         )
 
     def _valued(self) -> list[tuple[Trial, float]]:
-        return [(trial, trial.value) for trial in self.trials if trial.value is not None]
+        """By model and rung: which of them came first must not decide, by a rounding, between two that are equal."""
+        ordered = sorted(self.trials, key=lambda trial: (self.models.index(trial.model), trial.rung))
+        return [(trial, trial.value) for trial in ordered if trial.value is not None]
 
     def last(self, model: str) -> Trial | None:
         """Its trial that went furthest."""

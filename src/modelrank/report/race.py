@@ -1,8 +1,9 @@
-"""The page of `stage=recommend`: the answer, how far each model came, how to load the winner, how it was made."""
+"""The page of `stage=recommend`: the answer, how far each model came, how to load the winner, what such a choice costs
+on other data, how it was made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,11 @@ def write(
     told: Mapping[str, Any],
     made: Mapping[str, Any],
     recipe: str,
+    elsewhere: Iterable[str] = (),
 ) -> Path:
     """folder/report.html. models: rows as recommend.csv; race: as `draw` gives it; told: as recommendation.json; made:
-    what is known of how it was made, `config` (YAML text) among it; recipe: Python lines that load the winner."""
+    what is known of how it was made, `config` (YAML text) among it; recipe: Python lines that load the winner;
+    elsewhere: parts as `modelrank.report.replay.shipped` gives them."""
     alt = "value on val of each model after its training steps, the pick in orange"
     parts = [
         element("h1", f"Which model of the hub {made['hub']} should be fine-tuned on {made['data set']}?"),
@@ -69,6 +72,7 @@ def write(
         _models(models, str(made["metric"])),
         "<h2>The race</h2>" + figure(inline(race, "race", alt), CAPTION, alt) if race else "",
         '<h2>Use it</h2><pre tabindex="0">' + escape(recipe) + "</pre>" if recipe else "",
+        *elsewhere,
         origin(made),
     ]
     path = folder / "report.html"

@@ -1,4 +1,4 @@
-"""The figure and the page of `stage=replay`: regret against what was spent."""
+"""The figure and the page of `stage=replay`, regret against what was spent; and the part of them in a race's page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from modelrank.ranking.compare import BEST
 from modelrank.report import winners
 from modelrank.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, STYLE, inline
 from modelrank.report.html import document, element, figure, origin, table, td, tr
@@ -19,9 +20,16 @@ CAPTION = (
     "Regret of the pick as a share of a random model's, after spending a share of what training all models costs; "
     "bands: 95 % intervals over data sets. Policies that play on nine tenths of the hubs."
 )
+ALT = "regret of each policy against the share of the cost of training all models"
 CALIBRATED = (
     "Share of the untrained models whose value lies in its interval; how often the policy said with .8 or more that "
     "nothing left is better by a point; and in which share of these it was right."
+)
+SHIPPED = (
+    "Not of this race: each data set of {hubs} tables of accuracies, {datasets} in all, published by others or by "
+    "modelrank, was left out in turn and every policy played on it (python run.py stage=replay "
+    "'stage.measured=[experiments/truth/measured.csv]'). There recommend begins as this race did and goes by the same "
+    "belief; it races no learning rates, and sees learning curves and scores only where a table has them."
 )
 BUDGETS = {"share": "Regret at shares of the cost", "results": "Regret after so many results"}
 CELLS = (("covered", 2), ("sure_cells", 0), ("right", 2))
@@ -51,12 +59,11 @@ def write(
     """folder/report.html. judged: rows of `verdict` over all hubs; named_first: of `verdict.winners_of`;
     calibrations: policy -> rows of `modelrank.replay.calibration.calibrated`; made: how it was made, `config` (YAML
     text) among it."""
-    alt = "regret of each policy against the share of the cost of training all models"
     parts = [
         element("h1", "What does each way of looking for the best model cost?"),
         element("p", _answer(judged), "answer"),
         "<h2>Regret against cost</h2>",
-        figure(inline(drawn, "replay", alt), CAPTION, alt),
+        figure(inline(drawn, "replay", ALT), CAPTION, ALT),
         *(_budgets(judged, budget, heading) for budget, heading in BUDGETS.items()),
     ]
     parts.append(winners.section(named_first))
@@ -67,6 +74,21 @@ def write(
     path = folder / "report.html"
     path.write_text(document("Replay of policies", parts), encoding="utf-8")
     return path
+
+
+def shipped(folder: Path) -> list[str]:
+    """Parts of the page of a race: what the replay in `folder` (verdict.csv, winners.csv) says of policies, scorers."""
+    judged, named_first = (pd.read_csv(folder / f"{name}.csv") for name in ("verdict", "winners"))
+    scored = named_first.loc[named_first.policy.str.startswith("scorer ")]
+    beside = named_first.loc[(named_first.policy == BEST) & named_first.hub.isin(scored.hub)]
+    told = SHIPPED.format(hubs=judged.hubs.max(), datasets=judged.datasets.max())
+    return [
+        element("h2", "What did this way of choosing cost on other data?"),
+        element("p", told, "soft"),
+        element("p", _answer(judged)),
+        figure(inline(draw({"all": judged}), "replay", ALT), CAPTION, ALT),
+        winners.section(pd.concat([beside, scored]).sort_values("hub", kind="stable")),
+    ]
 
 
 def _answer(judged: pd.DataFrame) -> str:

@@ -31,8 +31,9 @@ from modelrank.recommend.probe import Probe, probe
 from modelrank.recommend.race import Race
 from modelrank.recommend.trainings import Trainings, drawn, rules
 from modelrank.recommend.winner import TASKS, save
-from modelrank.report import figures, terminal
+from modelrank.report import figures, replay, terminal
 from modelrank.report import race as page
+from modelrank.root import resolve
 from modelrank.stages.believed import believed
 from modelrank.stages.check import opened
 from modelrank.stages.extract import unread
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 
 PROBING = 0.1  # of the budget: the models that were not probed until then are left out
 SCORING = 0.25  # of the budget: where the features of all models take more, the race begins without scores
+REPLAYED = "experiments/results/replay"  # shipped rows of stage=replay
 NO_SCORES = ScoredHub(pd.DataFrame(), {}, {})
 
 
@@ -333,8 +335,8 @@ def _tell(
         "versions": versions(),
         "config": OmegaConf.to_yaml(cfg, resolve=True),
     }
-    written = page.write(Path(cfg.paths.run), found.sentence(), rows, drawn, content, made, beside.get("recipe", ""))
-    tracker.page("report", written)
+    run, recipe, elsewhere = Path(cfg.paths.run), beside.get("recipe", ""), replay.shipped(resolve(REPLAYED))
+    tracker.page("report", page.write(run, found.sentence(), rows, drawn, content, made, recipe, elsewhere))
     terminal.answer(found.sentence())
     if "test" in beside:
         terminal.answer(f"measured once on the {beside['test_images']} test images: {beside['test']:.4f}")
