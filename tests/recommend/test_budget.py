@@ -30,4 +30,4 @@ def test_anything_else_is_refused_with_examples(budget):
 
 
 def test_spoken():
-    assert [spoken(value) for value in (12.3, 1200, 7200)] == ["12 s", "20 min", "2.0 h"]
+    assert [spoken(value) for value in (12.3, 100, 1200, 7200)] == ["12 s", "100 s", "20 min", "2.0 h"]

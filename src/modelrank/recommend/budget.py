@@ -30,7 +30,7 @@ def seconds(budget: object, everything: float) -> float:
 
 
 def spoken(duration: float) -> str:
-    """'12 s', '20 min', '1.5 h'."""
-    if duration < 90:
+    """'100 s', '20 min', '1.5 h'."""
+    if duration < 300:
         return f"{duration:.0f} s"
     return f"{duration / 60:.0f} min" if duration < 5400 else f"{duration / 3600:.1f} h"
