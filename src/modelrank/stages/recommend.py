@@ -7,6 +7,7 @@ import logging
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -110,7 +111,7 @@ def _race(
     log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
     # Measuring the pick on the test images comes last, whichever it is.
     testing = max(_pass_seconds(probes[name], data, ("test",), protocol) for name in models)
-    scored = _scored_within(cfg, models, few, probes, protocol, SCORING * budget)
+    scored = _scored_within(cfg, models, few, probes, protocol, diary, SCORING * budget)
     belief, rests = believed(cfg, models, few, asked, scored)
     log.info("before the race it goes by %s", rests)
     race = replace(race, belief=belief)
@@ -195,12 +196,15 @@ def _scored_within(
     data: ImageData,
     probes: Mapping[str, Probe],
     protocol: FineTuning,
+    diary: Diary,
     limit: float,
 ) -> ScoredHub:
     """The scores, or none where reading the features that are not kept would take more than `limit` seconds."""
-    reading = sum(_pass_seconds(probes[name], data, data.scored, protocol) for name in unread(cfg, models, data))
+    new = unread(cfg, models, data)
+    reading = sum(_pass_seconds(probes[name], data, data.scored, protocol) for name in new)
     if reading <= limit:
-        return score_hub(cfg, models, data)
+        with diary.working() if new else nullcontext():
+            return score_hub(cfg, models, data)
     log.warning("scores would take about %s of that: the race begins without them", spoken(reading))
     return NO_SCORES
 
@@ -245,13 +249,14 @@ def _probed(
             continue
         try:
             if name not in known:
-                found = probe(
-                    model,
-                    image_size=protocol.image_size,
-                    batch_size=protocol.batch_size,
-                    cache=Path(cfg.paths.cache),
-                    device=device,
-                )
+                with diary.working():
+                    found = probe(
+                        model,
+                        image_size=protocol.image_size,
+                        batch_size=protocol.batch_size,
+                        cache=Path(cfg.paths.cache),
+                        device=device,
+                    )
                 known[name] = asdict(found)
                 write(path, known)
             probes[name] = Probe(**known[name])
