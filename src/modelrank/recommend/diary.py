@@ -38,8 +38,8 @@ class Trial:
 
 
 class Diary:
-    """The trials, and the seconds spent in `working`: by this run, by earlier ones, and by what was killed in the middle.
-    A run that finds all done spends nothing."""
+    """The trials, and the seconds spent in `working`: by this run, by earlier ones, by what was killed in the middle. A
+    run that finds all done spends nothing."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """folder: of the race; its newest file tells how long a killed trial had worked."""

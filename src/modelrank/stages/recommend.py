@@ -307,22 +307,9 @@ def _tell(
     content = asdict(found) | dict(beside) | {"sentence": found.sentence()}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (Path(cfg.paths.run) / "recommendation.json").write_text(text, encoding="utf-8")
-    shown = [
-        "model",
-        "now",
-        "expected",
-        "low",
-        "high",
-        "val",
-        "steps",
-        "lr",
-        "chance_best",
-        "seconds",
-        "latency_ms",
-        "reason",
-    ]
+    shown = ["now", "expected", "low", "high", "val", "steps", "chance_best", "seconds", "latency_ms", "reason"]
     title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
-    terminal.rows(rows.reindex(columns=shown), title)
+    terminal.rows(rows.reindex(columns=["model", *shown]), title)
     drawn = page.draw(trials, found.pick, cfg.dataset.metric)
     if drawn:
         figures.save(drawn, figure := Path(cfg.paths.run) / "race.png")
