@@ -81,3 +81,13 @@ def test_what_no_training_can_settle_is_said(tmp_path):
     probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "abc"}
     sentence = answer(race, probes, metric="accuracy", wanted=0.95).sentence()
     assert sentence.endswith("no training of these models that is left would raise it to 0.95")
+
+
+def test_it_is_not_certain_of_models_that_were_not_looked_at(tmp_path):
+    world = World({"a": 0.8, "b": 0.4})
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 1e6, sure=1.0)
+    probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
+    some = answer(race, probes, metric="accuracy", wanted=0.95, not_looked_at=3)
+    assert "of the 2 of 5 models looked at (3 were not, for lack of budget)" in some.sentence()
+    assert "looked at" not in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
