@@ -22,11 +22,10 @@ def test_what_is_left_is_the_head_alone_where_training_has_not_made_it_better_ye
     probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
     short = table(race, probes, metric="accuracy").set_index("model")
     assert short.now["b"] == pytest.approx(0.72, abs=0.01)
-    assert (
-        f"at whose end {short.expected['b']:.3f} is expected"
-        in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
-    )
-    assert "after 0 of the 240 steps" in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    said = answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    assert f"after 0 of the 240 steps of its training, at whose end {short.expected['b']:.3f} is expected" in said
+    assert "give a larger budget, or this model alone to stage=finetune keep=best" in said
+    assert "; the best expected of the 2 networks at hand; " in said
     assert answer(race, probes, metric="accuracy", wanted=0.95).expected == pytest.approx(0.72, abs=0.01)
     assert "steps" not in answer(whole, probes, metric="accuracy", wanted=0.95).sentence()
 
@@ -38,6 +37,7 @@ def test_a_head_that_is_better_than_the_end_of_its_training_is_left_and_said_to_
     assert race.finished()["b"] == pytest.approx(0.8)
     found = answer(race, {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}, metric="accuracy", wanted=0.95)
     assert (found.pick, found.steps) == ("b", 0)
+    assert "larger budget" not in found.sentence()
     assert found.expected == pytest.approx(0.9, abs=0.01)
 
 

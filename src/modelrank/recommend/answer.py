@@ -22,6 +22,8 @@ class Answer:
     certainty: chance that no model is better by more than a point. more: seconds until it is `wanted`; None: see
     `Race.more`.
     steps: of the training that it has had, of `steps_to_end`; at_end: what is expected at the end of all of them.
+    finished: whether its training came to its end (the head alone may be better than that).
+    networks: at hand, of which the pick is the one expected to be best: a model without one may promise more.
     looked_at: models that all of this is about; not_looked_at: those that the budget did not suffice to look at."""
 
     pick: str
@@ -38,6 +40,8 @@ class Answer:
     steps: int
     steps_to_end: int
     at_end: float
+    finished: bool
+    networks: int
     looked_at: int
     not_looked_at: int
 
@@ -45,11 +49,16 @@ class Answer:
         """All of it in words."""
         points = f"{100 * self.point:g} point{'s' * (self.point != 0.01)}"
         parts = [f"{self.pick}: {self.expected:.3f} [{self.low:.3f}, {self.high:.3f}]"]
+        if self.networks:
+            many = f"best expected of the {self.networks} networks" if self.networks > 1 else "only network"
+            parts.append(f"the {many} at hand")
         if self.steps < self.steps_to_end:
             parts.append(
                 f"after {self.steps} of the {self.steps_to_end} steps of its training, at whose end "
                 f"{self.at_end:.3f} is expected"
             )
+            if not self.finished:
+                parts.append("for all of them give a larger budget, or this model alone to stage=finetune keep=best")
         if self.ties:
             tied = "one other" if len(self.ties) == 1 else f"{len(self.ties)} others"
             cheap = "itself" if self.cheapest == self.pick else self.cheapest
@@ -101,6 +110,8 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
         steps=race.rules.rungs[at_hand.rung] if at_hand else 0,
         steps_to_end=race.rules.rungs[-1],
         at_end=float(own.expected),
+        finished=pick in race.finished(),
+        networks=len(race.at_hand()),
         looked_at=len(race.models),
         not_looked_at=not_looked_at,
     )
