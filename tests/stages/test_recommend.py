@@ -85,6 +85,13 @@ def test_recommends_and_leaves_the_model(run):
     pd.testing.assert_frame_equal(pd.read_csv(again / "race.csv"), trials)
     assert json.loads((again / "recommendation.json").read_text())["test"] == told["test"]
 
+    slow, fast = rows.sort_values("latency_ms", ascending=False).to_dict("records")
+    limit = f"constraints.max_latency_ms={(slow['latency_ms'] + fast['latency_ms']) / 2}"
+    alone = pd.read_csv(run("stage=recommend", "budget=10min", "sure=1.0", limit) / "recommend.csv").set_index("model")
+    assert "milliseconds" in alone.reason[slow["model"]]
+    told_alone = alone.loc[fast["model"], ["now", "expected", "low", "high", "val"]].to_dict()
+    assert told_alone == pytest.approx({name: fast[name] for name in told_alone}), "the same network, the same number"
+
 
 def test_of_many_images_some_are_enough(run, capsys):
     """val of 30 images is seen in the values, 60 of train in the features; the race of all images is another one."""

@@ -112,7 +112,7 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
         at_end=float(own.expected),
         finished=pick in race.finished(),
         networks=len(race.at_hand()),
-        looked_at=len(race.models),
+        looked_at=len(race.had),
         not_looked_at=not_looked_at,
     )
 
@@ -125,7 +125,7 @@ def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFra
     rows, at_hand, now = [], race.at_hand(), race.worth()
     found = predicted(race.predicted(), race.models, metric=metric, among=race.rivals(), seed=race.seed)
     expected = found.set_index("model").reindex(race.models)
-    for name in race.models:
+    for name in race.had:
         last = race.last(name)
         trial = at_hand.get(name, last)
         rows.append(

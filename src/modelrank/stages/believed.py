@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def believed(
     trap, and the order elsewhere is memory.
     """
     scorers = {name: one for name, one in build.scorers(cfg).items() if "features" in facts_of(one).needs}
-    ids = scorer_ids(scorers, models, data, asked, hub.relative, cfg.hub.image_size)
+    of_scored = replace(asked, models={name: asked.models[name] for name in hub.rows.get("model", ())})
+    ids = scorer_ids(scorers, models, data, of_scored, hub.relative, cfg.hub.image_size)
     scores = pd.DataFrame(
         {name: {m: s.value for m, s in hub.rankings[name].scores.items()} for name in scorers if name in hub.rankings},
         index=list(models),

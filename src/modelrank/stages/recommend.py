@@ -86,7 +86,8 @@ def _race(
 ) -> pd.DataFrame:
     """All of `recommend` after its inputs, alone in the race's folder; images: see `drawn`, limit: see `looked_at`."""
     (seen, few), diary = images, Diary(folder)
-    promising = _promising_first(cfg, hub, few, ledger.Asked.of(hub.values(), data, protocol))
+    asked = ledger.Asked.of(hub.values(), data, protocol)
+    promising = _promising_first(cfg, hub, few, asked)
     looked = looked_at(cfg, promising, protocol, folder, diary, limit)
     probes = looked.probes
     models = {name: model for name, model in hub.items() if name in probes}
@@ -95,11 +96,10 @@ def _race(
         raise ModelRankError(f"no model is left to recommend ({reasons}); loosen the constraints")
     cache = Path(cfg.paths.cache)
     trainings = Trainings(models, seen, few, protocol, raced, build.trainer(cfg), folder, cache, cfg.seed)
-    asked = ledger.Asked.of(models.values(), data, protocol)
     val = seen.splits["val"]
     race = Race(
-        models=list(models),
-        belief=believe(pd.DataFrame(index=list(models), dtype=float)),
+        models=list(hub),
+        belief=believe(pd.DataFrame(index=list(hub), dtype=float)),
         rules=raced,
         step_seconds={name: probes[name].step_seconds for name in models},
         head_seconds={name: _pass_seconds(probes[name], few, ("train", "val"), protocol) for name in models},
@@ -112,8 +112,8 @@ def _race(
     log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
     # Measuring the pick on the test images comes last, whichever it is.
     testing = max(_pass_seconds(probes[name], data, ("test",), protocol) for name in models)
-    scored = _scored_within(cfg, models, few, probes, protocol, diary, SCORING * budget)
-    belief, rests = believed(cfg, models, few, asked, scored)
+    scored = _scored_within(cfg, hub, few, probes, protocol, diary, SCORING * budget)
+    belief, rests = believed(cfg, hub, few, asked, scored)
     log.info("before the race it goes by %s", rests)
     race = replace(race, belief=belief)
     try:
@@ -197,15 +197,18 @@ def _promising_first(
 
 def _scored_within(
     cfg: DictConfig,
-    models: Mapping[str, PretrainedModel],
+    hub: Mapping[str, PretrainedModel],
     data: ImageData,
     probes: Mapping[str, Probe],
     protocol: FineTuning,
     diary: Diary,
     limit: float,
 ) -> ScoredHub:
-    """The scores, or none where reading the features that are not kept would take more than `limit` seconds."""
-    new = unread(cfg, models, data)
+    """The scores, or none where reading the features that are not kept would take more than `limit` seconds. Models
+    that are out have theirs where no features must be read for it."""
+    missing = unread(cfg, hub, data)
+    new = [name for name in missing if name in probes]
+    models = {name: model for name, model in hub.items() if name in probes or name not in missing}
     reading = sum(_pass_seconds(probes[name], data, data.scored, protocol) for name in new)
     if reading <= limit:
         with diary.working() if new else nullcontext():
@@ -264,7 +267,8 @@ def _tell(
     rows = pd.concat([rows, left_out], ignore_index=True) if out else rows
     rows = pd.DataFrame([run_facts(cfg)] * len(rows)).join(rows)
     finish(cfg, tracker, "recommend", rows)
-    trials = pd.DataFrame([{k: v for k, v in asdict(trial).items() if k != "found"} for trial in race.trials])
+    own = [asdict(trial) for trial in race.trials if trial.model in looked.probes]
+    trials = pd.DataFrame([{k: v for k, v in trial.items() if k != "found"} for trial in own])
     finish(cfg, tracker, "race", trials)
     if len(trials):
         tracker.curves("race", trials.rename(columns={"model": "line", "steps": "step"}).dropna(subset="value"))
