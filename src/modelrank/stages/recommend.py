@@ -48,7 +48,7 @@ from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
 
-PROBING = 0.1  # of the budget: the models that were not probed until then are left out
+PROBING = 0.1  # of the budget, before the race; where it ends early, as much again for the models left out
 SCORING = 0.25  # of the budget: where the features of all models take more, the race begins without scores
 REPLAYED = "experiments/results/replay"  # shipped rows of stage=replay
 NO_SCORES = ScoredHub(pd.DataFrame(), {}, {})
