@@ -107,4 +107,4 @@ def test_verbosity(verbosity, lines, notes, capsys, clock, monkeypatch):
 
 
 def test_spoken():
-    assert [spoken(value) for value in (12.3, 1200, 7200)] == ["12 s", "20 min", "2.0 h"]
+    assert [spoken(value) for value in (12.3, 100, 1200, 7200)] == ["12 s", "100 s", "20 min", "2.0 h"]

@@ -91,7 +91,7 @@ def progress(items: Iterable[Item], title: str, total: int | None = None, unit: 
 
 
 def spoken(duration: float) -> str:
-    """Of seconds: '12 s', '20 min', '1.5 h'."""
-    if duration < 90:
+    """Of seconds: '100 s', '20 min', '1.5 h'."""
+    if duration < 300:
         return f"{duration:.0f} s"
     return f"{duration / 60:.0f} min" if duration < 5400 else f"{duration / 3600:.1f} h"

@@ -22,11 +22,10 @@ def test_what_is_left_is_the_head_alone_where_training_has_not_made_it_better_ye
     probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
     short = table(race, probes, metric="accuracy").set_index("model")
     assert short.now["b"] == pytest.approx(0.72, abs=0.01)
-    assert (
-        f"at whose end {short.expected['b']:.3f} is expected"
-        in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
-    )
-    assert "after 0 of the 240 steps" in answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    said = answer(race, probes, metric="accuracy", wanted=0.95).sentence()
+    assert f"after 0 of the 240 steps of its training, at whose end {short.expected['b']:.3f} is expected" in said
+    assert "give a larger budget, or this model alone to stage=finetune keep=best" in said
+    assert "; the best expected of the 2 networks at hand; " in said
     assert answer(race, probes, metric="accuracy", wanted=0.95).expected == pytest.approx(0.72, abs=0.01)
     assert "steps" not in answer(whole, probes, metric="accuracy", wanted=0.95).sentence()
 
@@ -38,6 +37,7 @@ def test_a_head_that_is_better_than_the_end_of_its_training_is_left_and_said_to_
     assert race.finished()["b"] == pytest.approx(0.8)
     found = answer(race, {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}, metric="accuracy", wanted=0.95)
     assert (found.pick, found.steps) == ("b", 0)
+    assert "larger budget" not in found.sentence()
     assert found.expected == pytest.approx(0.9, abs=0.01)
 
 
@@ -81,3 +81,13 @@ def test_what_no_training_can_settle_is_said(tmp_path):
     probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "abc"}
     sentence = answer(race, probes, metric="accuracy", wanted=0.95).sentence()
     assert sentence.endswith("no training of these models that is left would raise it to 0.95")
+
+
+def test_it_is_not_certain_of_models_that_were_not_looked_at(tmp_path):
+    world = World({"a": 0.8, "b": 0.4})
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 1e6, sure=1.0)
+    probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
+    some = answer(race, probes, metric="accuracy", wanted=0.95, not_looked_at=3)
+    assert "of the 2 of 5 models looked at (3 were not, for lack of budget)" in some.sentence()
+    assert "looked at" not in answer(race, probes, metric="accuracy", wanted=0.95).sentence()

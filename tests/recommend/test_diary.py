@@ -11,7 +11,8 @@ from modelrank.recommend.diary import Diary
 def test_time_of_a_killed_trial_is_counted(tmp_path):
     world = World(TEN)
     diary = Diary(tmp_path, world.clock)
-    world.now = 100.0
+    with diary.working():
+        world.now = 100.0
     working = diary.working()
     working.__enter__()  # killed in it: never left
     since = json.loads((tmp_path / "race.json").read_text())["working_since"]
@@ -46,3 +47,16 @@ def test_what_a_later_run_writes_is_no_time_of_a_killed_one(tmp_path):
     late.write_bytes(b"")
     os.utime(late, (time.time() + 86400, time.time() + 86400))
     assert Diary(tmp_path, world.clock).spent == pytest.approx(spent, abs=0.1)
+
+
+def test_what_is_no_work_spends_nothing(tmp_path):
+    """Looking again at a race that is done must not eat its budget."""
+    world = World(TEN)
+    diary = Diary(tmp_path, world.clock)
+    with diary.working():
+        world.now = 58.0
+    world.now = 63.0
+    assert diary.spent == 58
+    again = Diary(tmp_path, world.clock)
+    world.now = 70.0
+    assert again.spent == 58

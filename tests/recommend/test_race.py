@@ -223,3 +223,14 @@ def test_a_model_that_is_left_out_later_is_left_out_of_the_race(tmp_path):
     again.run(InTurn(fewer.advance), Diary(tmp_path, fewer.clock), 2 * race.everything(), sure=0.99)
     assert again.pick() == "m8"
     assert {trial.model for trial in Diary(tmp_path).trials} == set(TEN), "what it did is kept"
+
+
+def test_models_that_cannot_be_had_tell_of_the_others_all_the_same(tmp_path):
+    world = World(TEN)
+    race = world.race()
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), race.everything(), sure=1.0)
+    few = dict.fromkeys(("m2", "m8"), 1.0)
+    fewer = replace(world.race(), step_seconds=few, head_seconds=few, trials=[])
+    fewer.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.0, sure=1.0)
+    assert fewer.worth() == {name: race.worth()[name] for name in few}
+    assert (fewer.pick(), fewer.had, fewer.rivals(), set(fewer.finished())) == ("m8", [*few], [*few], {*few})

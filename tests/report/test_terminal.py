@@ -2,10 +2,11 @@ import dataclasses
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from modelrank.report.terminal import show, sparkline
+from modelrank.report.terminal import rows, show, sparkline
 
 
 def shown(report, width=140):
@@ -81,6 +82,19 @@ def test_brackets_in_names_are_text_not_markup(make_report):
     text = shown(make_report(models=("[bold]a[/bold]", "b", "c", "d"), hub="[red]hub"))
     assert "[bold]a[/bold]" in text
     assert "[red]hub" in text
+
+
+def test_names_and_heads_are_whole_and_reasons_stand_below_the_table():
+    name = "resnet8_supervised_fashion_mnist"
+    numbers = ["now", "expected", "low", "high", "val", "steps", "chance_best", "seconds", "latency_ms"]
+    table = pd.DataFrame([{"model": name} | dict.fromkeys(numbers, 0.1234) | {"reason": ""}, {"model": "dear"}])
+    out = io.StringIO()
+    rows(table.assign(reason=["", "left out: " + 20 * "dear "]), "digits", Console(file=out, width=120))
+    head, _, first, second, *below = out.getvalue().splitlines()[1:]
+    assert head.split() == ["model", *numbers]
+    assert first.split() == [name, *["0.1234"] * len(numbers)]
+    assert second.split() == ["dear"]
+    assert " ".join(below).split()[:4] == ["dear:", "left", "out:", "dear"]
 
 
 def test_sparkline_goes_from_zero_to_the_largest():

@@ -33,6 +33,6 @@ def test_after_each_pass_it_is_said_how_long_the_others_take(clock, monkeypatch,
     assert found == list(took)
     said = [line for line in caplog.messages if line.startswith("features of")]
     assert said == [
-        "features of 3 of 5 models; the others take about 2 min at most",
-        "features of 4 of 5 models; the others take about 2 min at most",
+        "features of 3 of 5 models; the others take about 120 s at most",
+        "features of 4 of 5 models; the others take about 120 s at most",
     ]

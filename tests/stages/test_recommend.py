@@ -85,6 +85,13 @@ def test_recommends_and_leaves_the_model(run):
     pd.testing.assert_frame_equal(pd.read_csv(again / "race.csv"), trials)
     assert json.loads((again / "recommendation.json").read_text())["test"] == told["test"]
 
+    slow, fast = rows.sort_values("latency_ms", ascending=False).to_dict("records")
+    limit = f"constraints.max_latency_ms={(slow['latency_ms'] + fast['latency_ms']) / 2}"
+    alone = pd.read_csv(run("stage=recommend", "budget=10min", "sure=1.0", limit) / "recommend.csv").set_index("model")
+    assert "milliseconds" in alone.reason[slow["model"]]
+    told_alone = alone.loc[fast["model"], ["now", "expected", "low", "high", "val"]].to_dict()
+    assert told_alone == pytest.approx({name: fast[name] for name in told_alone}), "the same network, the same number"
+
 
 def test_of_many_images_some_are_enough(run, capsys):
     """val of 30 images is seen in the values, 60 of train in the features; the race of all images is another one."""
@@ -188,11 +195,17 @@ def test_where_no_training_works_the_reasons_are_said_and_nothing_is_recommended
 def test_a_large_hub_is_not_probed_beyond_its_share_of_the_budget(run, monkeypatch):
     """Every model is loaded by its probe, on a hub on the network downloaded: with no time only the first is."""
     monkeypatch.setattr("modelrank.stages.recommend.PROBING", 0.0)
-    short = run("stage=recommend", "budget=1s")
+    short = run("stage=recommend", "budget=0s")
     rows = pd.read_csv(short / "recommend.csv", keep_default_na=False)
     looked, left = rows.loc[rows.reason == ""], rows.loc[rows.reason != ""]
     assert len(looked) == len(left) == 1
-    assert left.reason.tolist() == ["left out: not looked at: 0% of the budget went into models that promise more"]
-    monkeypatch.setattr("modelrank.stages.recommend.PROBING", 0.5)
-    more = pd.read_csv(run("stage=recommend", "budget=10min", "sure=1.0") / "race.csv")
-    assert set(more.model) == {"resnet8_random", "resnet8_supervised_fashion_mnist"}
+    assert left.reason.tolist() == ["left out: not looked at: the budget went into models that promise more"]
+    told = json.loads((short / "recommendation.json").read_text())
+    assert (told["looked_at"], told["not_looked_at"]) == (1, 1)
+    assert "of the 1 of 2 models looked at (1 was not, for lack of budget)" in told["sentence"]
+    # To be sure of one does not end a race that has time for the other.
+    more = run("stage=recommend", "budget=10min", "sure=0.5")
+    told = json.loads((more / "recommendation.json").read_text())
+    assert (told["looked_at"], told["not_looked_at"]) == (2, 0)
+    assert "looked at" not in told["sentence"]
+    assert pd.read_csv(more / "recommend.csv").reason.isna().all()

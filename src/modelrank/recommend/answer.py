@@ -21,7 +21,10 @@ class Answer:
     have at the end of its training, where there is none); ties: models that may be as good.
     certainty: chance that no model is better by more than a point. more: seconds until it is `wanted`; None: see
     `Race.more`.
-    steps: of the training that it has had, of `steps_to_end`; at_end: what is expected at the end of all of them."""
+    steps: of the training that it has had, of `steps_to_end`; at_end: what is expected at the end of all of them.
+    finished: whether its training came to its end (the head alone may be better than that).
+    networks: at hand, of which the pick is the one expected to be best: a model without one may promise more.
+    looked_at: models that all of this is about; not_looked_at: those that the budget did not suffice to look at."""
 
     pick: str
     expected: float
@@ -37,16 +40,25 @@ class Answer:
     steps: int
     steps_to_end: int
     at_end: float
+    finished: bool
+    networks: int
+    looked_at: int
+    not_looked_at: int
 
     def sentence(self) -> str:
         """All of it in words."""
         points = f"{100 * self.point:g} point{'s' * (self.point != 0.01)}"
         parts = [f"{self.pick}: {self.expected:.3f} [{self.low:.3f}, {self.high:.3f}]"]
+        if self.networks:
+            many = f"best expected of the {self.networks} networks" if self.networks > 1 else "only network"
+            parts.append(f"the {many} at hand")
         if self.steps < self.steps_to_end:
             parts.append(
                 f"after {self.steps} of the {self.steps_to_end} steps of its training, at whose end "
                 f"{self.at_end:.3f} is expected"
             )
+            if not self.finished:
+                parts.append("for all of them give a larger budget, or this model alone to stage=finetune keep=best")
         if self.ties:
             tied = "one other" if len(self.ties) == 1 else f"{len(self.ties)} others"
             cheap = "itself" if self.cheapest == self.pick else self.cheapest
@@ -54,7 +66,14 @@ class Answer:
                 f"tied with {tied} ({', '.join(self.ties)}), the cheapest of the tied is {cheap} at "
                 f"{self.latency_ms:.0f} ms an image"
             )
-        parts.append(f"probability that no other model is better by {points} {self.certainty:.2f}")
+        among = ""
+        if self.not_looked_at:
+            were = "was" if self.not_looked_at == 1 else "were"
+            among = (
+                f", of the {self.looked_at} of {self.looked_at + self.not_looked_at} models looked at "
+                f"({self.not_looked_at} {were} not, for lack of budget)"
+            )
+        parts.append(f"probability that no other model is better by {points} {self.certainty:.2f}{among}")
         if self.more is not None:
             parts.append(f"about {spoken(self.more)} more would raise it to {self.wanted:.2f}")
         elif self.certainty < self.wanted:
@@ -62,8 +81,9 @@ class Answer:
         return "; ".join(parts)
 
 
-def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: float) -> Answer:
-    """Of what the race believes now. Cost: some thousand draws of all models together."""
+def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: float, not_looked_at: int = 0) -> Answer:
+    """Of what the race believes now. not_looked_at: models that are not in it for lack of budget. Cost: some thousand
+    draws of all models together."""
     posterior, pick, rivals = race.predicted(), race.pick(), race.rivals()
     own = predicted(posterior, race.models, metric=metric, among=rivals, seed=race.seed).set_index("model").loc[pick]
     tied = ties(posterior, pick, race.models, among=rivals, seed=race.seed)
@@ -90,6 +110,10 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
         steps=race.rules.rungs[at_hand.rung] if at_hand else 0,
         steps_to_end=race.rules.rungs[-1],
         at_end=float(own.expected),
+        finished=pick in race.finished(),
+        networks=len(race.at_hand()),
+        looked_at=len(race.had),
+        not_looked_at=not_looked_at,
     )
 
 
@@ -101,7 +125,7 @@ def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFra
     rows, at_hand, now = [], race.at_hand(), race.worth()
     found = predicted(race.predicted(), race.models, metric=metric, among=race.rivals(), seed=race.seed)
     expected = found.set_index("model").reindex(race.models)
-    for name in race.models:
+    for name in race.had:
         last = race.last(name)
         trial = at_hand.get(name, last)
         rows.append(

@@ -40,19 +40,19 @@ class Trial:
 
 
 class Diary:
-    """The trials, and the seconds spent: of this run, of earlier ones, and of what was killed in the middle."""
+    """The trials, and the seconds spent in `working`: by this run, by earlier ones, by what was killed in the middle. A
+    run that finds all done spends nothing."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """folder: of the race; its newest file tells how long a killed trial had worked."""
         self.folder, self.path, self.clock = folder, folder / "race.json", clock
         self.trials: list[Trial] = []
-        self.earlier = 0.0
-        self._began = clock()
+        self.spent = 0.0
         if kept := read(self.path):
             try:
                 trials = [Trial(**{**one, "found": _numbered(one["found"])}) for one in kept["trials"]]
                 spent, since = kept["spent"], kept["working_since"]
-                self.earlier = spent + self._killed(since)
+                self.spent = spent + self._killed(since)
             except (KeyError, TypeError, ValueError, AttributeError):
                 log.warning(DAMAGED, self.path)
                 return
@@ -60,17 +60,15 @@ class Diary:
             if since is not None:  # counted once; what this run writes is no work of that one
                 self._write(None)
 
-    @property
-    def spent(self) -> float:
-        return self.earlier + self.clock() - self._began
-
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Around a trial: what is killed in it is counted by the next run."""
+        """Around what costs time (a probe, features, a trial): what is killed in it is counted by the next run."""
+        began = self.clock()
         self._write(time.time())
         try:
             yield
         finally:
+            self.spent += self.clock() - began
             self._write(None)
 
     def add(self, trial: Trial) -> None:

@@ -25,8 +25,9 @@ HEAD = 0.05  # what a head on frozen features says of the model's end, as a shar
 
 @dataclass(frozen=True)
 class Race:
-    """models: in the order of the belief. step_seconds: of one training step of each, as probed; head_seconds: of the
-    head that a training starts from, as estimated; trials correct both.
+    """models: in the order of the belief; not all need be had, those that are left out tell of the others.
+    step_seconds: of one training step of each that can be had, as probed; head_seconds: of the head that a training
+    starts from, as estimated; trials correct both.
 
     noise: sd of the error of a value on val, a function of the value. point: a difference that matters, in units of
     the metric.
@@ -41,6 +42,11 @@ class Race:
     point: float = 0.01
     seed: int = 0
     trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def had(self) -> list[str]:
+        """The models that can be had."""
+        return [name for name in self.models if name in self.step_seconds]
 
     def predicted(self) -> Posterior:
         """What is believed of all models after the trials so far.
@@ -70,11 +76,12 @@ class Race:
     def finished(self) -> dict[str, float]:
         """Values on val of the models that were trained to the end."""
         end = len(self.rules.rungs) - 1
-        return {one.model: one.value for one in self.trials if one.rung == end and one.value is not None}
+        ends = [one for one in self.trials if one.rung == end and one.model in self.step_seconds]
+        return {one.model: one.value for one in ends if one.value is not None}
 
     def alive(self) -> list[str]:
         """Models whose training has not failed. The others are no rivals: they cannot be had."""
-        return [name for name in self.models if (last := self.last(name)) is None or last.value is not None]
+        return [name for name in self.had if (last := self.last(name)) is None or last.value is not None]
 
     def rivals(self) -> list[str]:
         """The pick and those alive."""
@@ -83,9 +90,8 @@ class Race:
 
     def open(self) -> list[str]:
         """Models that can be trained further."""
-        lasts = {model: self.last(model) for model in self.models}
         end = len(self.rules.rungs) - 1
-        return [name for name, last in lasts.items() if last is None or (last.value is not None and last.rung < end)]
+        return [name for name in self.alive() if (last := self.last(name)) is None or last.rung < end]
 
     def pick(self) -> str:
         """Of the networks at hand the one expected to be best; before any trial the model expected to be best.
@@ -95,7 +101,7 @@ class Race:
         if worth := self.worth():
             return max(worth, key=lambda model: worth[model])
         expected = dict(zip(self.models, self.predicted().mean, strict=True))
-        return max(self.alive() or self.models, key=lambda model: expected[model])
+        return max(self.alive() or self.had, key=lambda model: expected[model])
 
     def worth(self) -> dict[str, float]:
         """Accuracy that the networks at hand are expected to have as they are: what val says, without its error."""
@@ -104,7 +110,7 @@ class Race:
 
     def at_hand(self) -> dict[str, Trial]:
         """Of each model the trial whose network there is: its last, or its head alone where that is better on val."""
-        alive = [trial for trial, _ in self._valued()]
+        alive = [trial for trial, _ in self._valued() if trial.model in self.step_seconds]
         heads = {trial.model: trial for trial in alive if trial.rung < self.rules.opening}
         lasts = {trial.model: trial for trial in alive}  # of trainings only the last checkpoint is kept
         return {
@@ -124,8 +130,8 @@ class Race:
     def everything(self) -> float:
         """Expected seconds of training every model to the end, by the same rules."""
         full = sum(self.rules.steps(rung, None) for rung in range(len(self.rules.rungs)))
-        heads = sum(map(self._head_seconds, self.models)) if self.rules.opening else 0.0
-        return sum(full * self._pace(model) for model in self.models) + heads
+        heads = sum(map(self._head_seconds, self.had)) if self.rules.opening else 0.0
+        return sum(full * self._pace(model) for model in self.had) + heads
 
     def choose(self, remaining: float, running: Collection[str] = ()) -> str | None:
         """The model to train next, beside those that are `running`; None: nothing that is left fits into `remaining`
@@ -135,8 +141,7 @@ class Race:
         if not open_:
             return None
         ends = self.finished()
-        looked_at = ends or [trial.model for trial, _ in self._valued()]
-        incumbent = max((predicted.mean[names.index(model)] for model in looked_at), default=predicted.mean.max())
+        incumbent = max(predicted.mean[names.index(model)] for model in ends or self.at_hand() or self.alive())
         gain = dict(zip(names, predicted.improvement(incumbent), strict=True))
         wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
         last = self.likeliest(predicted, remaining, running)  # the one that would be taken to its end now
@@ -191,8 +196,8 @@ class Race:
         Returns why there is no further one.
         As many at a time as the executor has workers; what is running when it is sure is left to be cut off.
         """
-        # Other models may be left out now. What failed is tried again: a full disk or a damaged file is mended by now,
-        # and a training that diverged says so from its folder.
+        # What failed is tried again: a full disk or a damaged file is mended by now, and a training that diverged says
+        # so from its folder.
         self.trials[:] = [trial for trial in diary.trials if trial.model in self.models and not trial.reason]
         began: dict[str, float] = {}  # of the models in training
         while not (self.pick() in self.finished() and self.certainty() >= sure):
@@ -225,7 +230,7 @@ class Race:
         own = self._seconds_and_steps(model)
         if own[1]:
             return own[0] / own[1]
-        others = [(*self._seconds_and_steps(name), self.step_seconds[name]) for name in self.models]
+        others = [(*self._seconds_and_steps(name), probed) for name, probed in self.step_seconds.items()]
         ratios = [seconds / steps / probed for seconds, steps, probed in others if steps]
         return self.step_seconds[model] * (median(ratios) if ratios else 1.5)
 
@@ -233,7 +238,7 @@ class Race:
         """Seconds of the head: as estimated, corrected by what the others' took."""
         heads = [trial for trial in self.trials if trial.rung < self.rules.opening and _here(trial)]
         took = {trial.model: trial.seconds for trial in heads}
-        ratios = [seconds / self.head_seconds[name] for name, seconds in took.items()]
+        ratios = [took[name] / estimated for name, estimated in self.head_seconds.items() if name in took]
         return took.get(model, self.head_seconds[model] * (median(ratios) if ratios else 1.5))
 
     def _seconds_and_steps(self, model: str) -> tuple[float, int]:

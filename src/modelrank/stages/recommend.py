@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,18 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from modelrank import build, stopping
+from modelrank import build
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key, short
 from modelrank.memory.prior import believe
-from modelrank.progress import progress, spoken
+from modelrank.progress import spoken
 from modelrank.provenance import command, commit, versions
 from modelrank.recommend.answer import Answer, answer, table
 from modelrank.recommend.budget import seconds
 from modelrank.recommend.contestant import Rules
-from modelrank.recommend.diary import Diary, read, write
-from modelrank.recommend.probe import Probe, probe
+from modelrank.recommend.diary import Diary
+from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
 from modelrank.recommend.trainings import Trainings, drawn, rules
 from modelrank.recommend.winner import TASKS, save
@@ -37,6 +37,7 @@ from modelrank.root import resolve
 from modelrank.stages.believed import believed
 from modelrank.stages.check import opened
 from modelrank.stages.extract import unread
+from modelrank.stages.looked_at import LookedAt, looked_at
 from modelrank.stages.rows import finish, run_facts
 from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
@@ -48,7 +49,7 @@ from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
 
-PROBING = 0.1  # of the budget: the models that were not probed until then are left out
+PROBING = 0.1  # of the budget, before the race; where it ends early, as much again for the models left out
 SCORING = 0.25  # of the budget: where the features of all models take more, the race begins without scores
 REPLAYED = "experiments/results/replay"  # shipped rows of stage=replay
 NO_SCORES = ScoredHub(pd.DataFrame(), {}, {})
@@ -70,40 +71,42 @@ def recommend(cfg: DictConfig, tracker: Tracker) -> pd.DataFrame:
     assert isinstance(protocol, FineTuning)  # `rules` takes no other
     seen, few = drawn(data, protocol, **cfg.race.images)
     folder = _folder(cfg, models, few, protocol, raced)
+    limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
     with Alone(folder, "races these models on these images"):
-        return _race(cfg, tracker, models, data, (seen, few), protocol, raced, folder)
+        return _race(cfg, tracker, models, data, (seen, few), protocol, raced, folder, limit)
 
 
 def _race(
     cfg: DictConfig,
     tracker: Tracker,
-    models: Mapping[str, PretrainedModel],
+    hub: Mapping[str, PretrainedModel],
     data: ImageData,
     images: tuple[ImageData, ImageData],
     protocol: FineTuning,
     raced: Rules,
     folder: Path,
+    limit: float,
 ) -> pd.DataFrame:
-    """All of `recommend` after its inputs, alone in the race's folder; images: see `drawn`."""
+    """All of `recommend` after its inputs, alone in the race's folder; images: see `drawn`, limit: see `looked_at`."""
     (seen, few), diary = images, Diary(folder)
-    limit = PROBING * seconds(cfg.budget, math.inf)  # a share has none: it is of what all models cost
-    promising = _promising_first(cfg, models, few, ledger.Asked.of(models.values(), data, protocol))
-    probes, out = _probed(cfg, promising, protocol, folder, diary, limit)
-    models = {name: model for name, model in models.items() if name not in out}
+    asked = ledger.Asked.of(hub.values(), data, protocol)
+    promising = _promising_first(cfg, hub, few, asked)
+    looked = looked_at(cfg, promising, protocol, folder, diary, limit)
+    probes = looked.probes
+    models = {name: model for name, model in hub.items() if name in probes}
     if not models:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in out.items())
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in looked.out.items())
         raise ModelRankError(f"no model is left to recommend ({reasons}); loosen the constraints")
     cache = Path(cfg.paths.cache)
     trainings = Trainings(models, seen, few, protocol, raced, build.trainer(cfg), folder, cache, cfg.seed)
-    asked = ledger.Asked.of(models.values(), data, protocol)
-    looked_at = seen.splits["val"]
+    val = seen.splits["val"]
     race = Race(
-        models=list(models),
-        belief=believe(pd.DataFrame(index=list(models), dtype=float)),
+        models=list(hub),
+        belief=believe(pd.DataFrame(index=list(hub), dtype=float)),
         rules=raced,
         step_seconds={name: probes[name].step_seconds for name in models},
         head_seconds={name: _pass_seconds(probes[name], few, ("train", "val"), protocol) for name in models},
-        noise=partial(sampling_error, data.metric, targets=looked_at.targets, groups=looked_at.groups),
+        noise=partial(sampling_error, data.metric, targets=val.targets, groups=val.groups),
         point=cfg.point,
         seed=cfg.seed,
     )
@@ -112,20 +115,24 @@ def _race(
     log.info("budget: %s, of about %s that training all models would take", spoken(budget), spoken(everything))
     # Measuring the pick on the test images comes last, whichever it is.
     testing = max(_pass_seconds(probes[name], data, ("test",), protocol) for name in models)
-    scored = _scored_within(cfg, models, few, probes, protocol, SCORING * budget)
-    belief, rests = believed(cfg, models, few, asked, scored)
+    scored = _scored_within(cfg, hub, few, probes, protocol, diary, SCORING * budget)
+    belief, rests = believed(cfg, hub, few, asked, scored)
     log.info("before the race it goes by %s", rests)
     race = replace(race, belief=belief)
     try:
         with build.executor(cfg)(trainings.advance) as executor:
             ended = race.run(executor, diary, budget - testing, cfg.sure)
-        log.info("no further training: %s", ended)
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
-        _tell(cfg, tracker, race, probes, out, {"spent": diary.spent, "budget": budget})
+        _tell(cfg, tracker, race, looked, {"spent": diary.spent, "budget": budget})
         log.warning("stopped; the same command goes on from here")
         raise
     finally:
         _remember(cfg, race, asked, data)
+    more = diary.spent + PROBING * budget
+    if looked.unseen and more < budget - testing:
+        log.info("%s; on to models that were not looked at: %s", ended, len(looked.unseen))
+        return _race(cfg, tracker, hub, data, images, protocol, raced, folder, more)
+    log.info("no further training: %s", ended)
     pick = race.at_hand().get(race.pick())
     beside: dict[str, Any] = {"spent": diary.spent, "budget": budget, "everything": everything, "ended": ended}
     if pick is not None and pick.lr is not None:
@@ -137,7 +144,7 @@ def _race(
         else:
             log.warning("no network is left: one for %s cannot be kept; these can: %s", data.task, ", ".join(TASKS))
     elif failed := {trial.model: trial.reason for trial in race.trials if trial.reason}:
-        _tell(cfg, tracker, race, probes, out, beside)
+        _tell(cfg, tracker, race, looked, beside)
         raise ModelRankError(f"no training worked ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     else:
         log.warning(
@@ -145,7 +152,7 @@ def _race(
             "the pick is by what is known without; give a larger one",
             spoken(testing),
         )
-    return _tell(cfg, tracker, race, probes, out, beside)
+    return _tell(cfg, tracker, race, looked, beside)
 
 
 def _left(
@@ -193,16 +200,22 @@ def _promising_first(
 
 def _scored_within(
     cfg: DictConfig,
-    models: Mapping[str, PretrainedModel],
+    hub: Mapping[str, PretrainedModel],
     data: ImageData,
     probes: Mapping[str, Probe],
     protocol: FineTuning,
+    diary: Diary,
     limit: float,
 ) -> ScoredHub:
-    """The scores, or none where reading the features that are not kept would take more than `limit` seconds."""
-    reading = sum(_pass_seconds(probes[name], data, data.scored, protocol) for name in unread(cfg, models, data))
+    """The scores, or none where reading the features that are not kept would take more than `limit` seconds. Models
+    that are out have theirs where no features must be read for it."""
+    missing = unread(cfg, hub, data)
+    new = [name for name in missing if name in probes]
+    models = {name: model for name, model in hub.items() if name in probes or name not in missing}
+    reading = sum(_pass_seconds(probes[name], data, data.scored, protocol) for name in new)
     if reading <= limit:
-        return score_hub(cfg, models, data)
+        with diary.working() if new else nullcontext():
+            return score_hub(cfg, models, data)
     log.warning("scores would take about %s of that: the race begins without them", spoken(reading))
     return NO_SCORES
 
@@ -226,48 +239,6 @@ def _folder(
     return Path(cfg.paths.cache) / "races" / key(content)[:32]
 
 
-def _probed(
-    cfg: DictConfig,
-    models: Mapping[str, PretrainedModel],
-    protocol: FineTuning,
-    folder: Path,
-    diary: Diary,
-    limit: float,
-) -> tuple[dict[str, Probe], dict[str, str]]:
-    """What each model costs on this machine, measured once a race; and why which models are out: the constraints, an
-    error, or that `limit` seconds were spent before its turn (the first that is within the constraints has one)."""
-    limits = build.constraints(cfg)
-    device = "cuda" if cfg.trainer.accelerator == "gpu" else "cpu"
-    path = folder / f"probes-{short({'host': platform.node(), 'device': device})}.json"
-    known = read(path)
-    probes, out = {}, {}
-    for name, model in progress(models.items(), "probe", len(models), "models"):
-        if name not in known and diary.spent > limit and not set(probes) <= set(out):
-            out[name] = f"not looked at: {PROBING:.0%} of the budget went into models that promise more"
-            continue
-        try:
-            if name not in known:
-                found = probe(
-                    model,
-                    image_size=protocol.image_size,
-                    batch_size=protocol.batch_size,
-                    cache=Path(cfg.paths.cache),
-                    device=device,
-                )
-                known[name] = asdict(found)
-                write(path, known)
-            probes[name] = Probe(**known[name])
-        except Exception as error:  # one bad model must not stop the others
-            stopping.again()
-            log.warning("%s: %s", name, error)
-            out[name] = str(error)
-            continue
-        if reason := limits.broken(model.licence, probes[name]):
-            log.info("%s is left out: %s", name, reason)
-            out[name] = reason
-    return probes, out
-
-
 def _provenance(cfg: DictConfig, data: ImageData, protocol: FineTuning) -> dict[str, Any]:
     return {
         "dataset": data.name,
@@ -286,40 +257,30 @@ def _tell(
     cfg: DictConfig,
     tracker: Tracker,
     race: Race,
-    probes: Mapping[str, Probe],
-    out: Mapping[str, str],
+    looked: LookedAt,
     beside: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Write and print what the race says now."""
-    found: Answer = answer(race, probes, metric=cfg.dataset.metric, wanted=cfg.sure)
-    rows = table(race, probes, metric=cfg.dataset.metric)
+    found: Answer = answer(
+        race, looked.probes, metric=cfg.dataset.metric, wanted=cfg.sure, not_looked_at=len(looked.unseen)
+    )
+    rows = table(race, looked.probes, metric=cfg.dataset.metric)
+    out = looked.out | dict.fromkeys(looked.unseen, "not looked at: the budget went into models that promise more")
     left_out = pd.DataFrame([{"model": name, "reason": f"left out: {reason}"} for name, reason in out.items()])
     rows = pd.concat([rows, left_out], ignore_index=True) if out else rows
     rows = pd.DataFrame([run_facts(cfg)] * len(rows)).join(rows)
     finish(cfg, tracker, "recommend", rows)
-    trials = pd.DataFrame([{k: v for k, v in asdict(trial).items() if k != "found"} for trial in race.trials])
+    own = [asdict(trial) for trial in race.trials if trial.model in looked.probes]
+    trials = pd.DataFrame([{k: v for k, v in trial.items() if k != "found"} for trial in own])
     finish(cfg, tracker, "race", trials)
     if len(trials):
         tracker.curves("race", trials.rename(columns={"model": "line", "steps": "step"}).dropna(subset="value"))
     content = asdict(found) | dict(beside) | {"sentence": found.sentence()}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (Path(cfg.paths.run) / "recommendation.json").write_text(text, encoding="utf-8")
-    shown = [
-        "model",
-        "now",
-        "expected",
-        "low",
-        "high",
-        "val",
-        "steps",
-        "lr",
-        "chance_best",
-        "seconds",
-        "latency_ms",
-        "reason",
-    ]
+    shown = ["now", "expected", "low", "high", "val", "steps", "chance_best", "seconds", "latency_ms", "reason"]
     title = f"{cfg.dataset.name}: {spoken(beside['spent'])} of {spoken(beside['budget'])}"
-    terminal.rows(rows.reindex(columns=shown), title)
+    terminal.rows(rows.reindex(columns=["model", *shown]), title)
     drawn = page.draw(trials, found.pick, cfg.dataset.metric, found.steps_to_end)
     if drawn:
         figures.save(drawn, figure := Path(cfg.paths.run) / "race.png")
