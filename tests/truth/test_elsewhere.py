@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from modelrank.truth.elsewhere import elsewhere
 from modelrank.truth.ledger import Asked, add
-from modelrank.truth.scored import remember
+from modelrank.truth.scored import recalled, remember
 from modelrank.types import ModelRankError
 
 ASKED = Asked({"a": "A", "b": "B", "c": "C"}, "digits", "D", "tiny", "P")
@@ -42,8 +44,9 @@ def test_models_are_known_by_identity_whatever_they_are_called_and_seeds_are_ave
 
 
 def test_nothing_of_the_target_is_remembered_by_its_images_or_by_its_name(tmp_path):
-    add(tmp_path / "m.csv", rows("digits") + rows("another name", data_id="D") + rows("ok"))
-    path = named(tmp_path / "n.csv", ("h", "digits", "accuracy", dict.fromkeys("abc", 0.5)))
+    add(tmp_path / "m.csv", rows("digits") + rows("Digit_s") + rows("another name", data_id="D") + rows("ok"))
+    same = dict.fromkeys("abc", 0.5)
+    path = named(tmp_path / "n.csv", ("h", "digits", "accuracy", same), ("h", "DIGITS ", "accuracy", same))
     found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
     assert [title.split()[0] for title in found] == ["ok"]
 
@@ -90,8 +93,9 @@ def test_scores_are_remembered_by_identity_and_settings_and_never_of_the_target(
         return [{"dataset": dataset, "model": f"called {m}", "scorer": scorer, "model_id": m, **ids} for m in "ABC"]
 
     remember(path, score("one") + score("one", "g", "G") + score("digits") + score("other name", data_id="D"))
-    remember(path, score("one", value=2.0) + score("two", settings="F with other settings"))
+    remember(path, score("Digits") + score("one", value=2.0) + score("two", settings="F with other settings"))
     asked_of = {name: {"f": "F", "g": "G"} for name in "ab"} | {"c": {"f": "F"}}
+    assert "of Digits" not in recalled(replace(ASKED, dataset="DIG-ITS"), asked_of, [path])
     found = elsewhere(ASKED, "accuracy", asked_of, measured=[tmp_path / "m.csv"], named=[], scored=[path])
     assert [title.split()[0] for title in found.scores] == ["one"]
     table = next(iter(found.scores.values()))

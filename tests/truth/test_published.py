@@ -34,6 +34,7 @@ def test_static_order_of_the_published_benchmarks(hub, models, expected):
 def test_mean_rank_looks_at_the_other_data_sets_only():
     tables = {"x": {"a": 0.9, "b": 0.1}, "y": {"a": 0.3, "b": 0.4}, "z": {"a": 0.5, "b": 0.5}}
     assert mean_rank_elsewhere(tables, "x") == {"a": 1.75, "b": 1.25}
+    assert mean_rank_elsewhere(tables, "X ") == mean_rank_elsewhere(tables, "x")
     assert mean_rank_elsewhere(tables, "y") == {"a": 1.25, "b": 1.75}
 
 

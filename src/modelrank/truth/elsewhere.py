@@ -12,7 +12,7 @@ import pandas as pd
 from modelrank.root import resolve
 from modelrank.truth import ledger
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import published_rows
+from modelrank.truth.published import plain_name, published_rows
 from modelrank.truth.scored import recalled
 from modelrank.types import NotMeasured
 
@@ -45,8 +45,8 @@ def elsewhere(
     models' names. scored: tables of scores, matched by identity. Files that do not exist are passed over.
     Where the protocol in question has measured on at least three other data sets, only those are used: an order after
     full fine-tuning is another one than with a linear head; of images that it has measured only its own rows are.
-    Nothing of the data set asked for is, whatever the table: neither by its images nor by its name. Classification,
-    regression and detection do not tell of each other.
+    Nothing of the data set asked for is, whatever the table: neither by its images nor by its name
+    (in any spelling, see `plain_name`). Classification, regression and detection do not tell of each other.
     """
     same: dict[str, pd.Series] = {}
     others: dict[str, pd.Series] = {}
@@ -71,7 +71,7 @@ def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterato
     own = rows.loc[
         rows.model_id.isin(list(names))
         & (rows.data_id != asked.data_id)
-        & (rows.dataset != asked.dataset)
+        & (rows.dataset.map(plain_name) != plain_name(asked.dataset))
         & (rows.metric.map(_kind) == _kind(metric))
     ]
     for protocol_id, of_protocol in own.assign(label=own.model_id.map(names)).groupby("protocol_id", sort=False):
@@ -96,7 +96,7 @@ def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[t
         rows = published_rows(path)
         own = rows.loc[
             rows.model.isin(list(asked.models))
-            & (rows.dataset.str.casefold() != asked.dataset.casefold())
+            & (rows.dataset.map(plain_name) != plain_name(asked.dataset))
             & (rows.metric.map(_kind) == _kind(metric))
         ]
         for (hub, protocol, dataset), group in own.groupby(["hub", "protocol", "dataset"], sort=False):

@@ -22,7 +22,7 @@ from filelock import FileLock
 from modelrank.keys import short
 from modelrank.packages import writable
 from modelrank.root import resolve
-from modelrank.truth.published import static_order, valid
+from modelrank.truth.published import plain_name, static_order, valid
 from modelrank.types import ModelRankError, NotMeasured, Truth
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
     elsewhere = table.loc[
         (table.protocol_id == asked.protocol_id)
         & (table.data_id != asked.data_id)
-        & (table.dataset != asked.dataset)
+        & (table.dataset.map(plain_name) != plain_name(asked.dataset))
         & ((table.metric == "r2") == (chosen.metric.iloc[0] == "r2"))  # an order of classifiers is none of regressors
     ]
-    tables = [_largest(group, asked) for _, group in elsewhere.groupby("dataset", sort=False)]
+    tables = [_largest(group, asked) for _, group in elsewhere.groupby(elsewhere.dataset.map(plain_name), sort=False)]
     order = static_order([_means(_by_model(each, asked)) for each in tables])
     return truth_of(chosen, asked, mean_rank_elsewhere=order, unmatched=others)
 

@@ -114,9 +114,14 @@ def accuracies(rows: pd.DataFrame, protocol: str) -> dict[str, dict[str, float]]
     }
 
 
+def plain_name(dataset: str) -> str:
+    """What tells a data set from the one asked for, where names have to: letters and digits, whatever their case."""
+    return "".join(character for character in dataset.casefold() if character.isalnum())
+
+
 def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
     """`static_order` over all data sets but this one; tables: data set -> model -> accuracy, see `accuracies`."""
-    return static_order([accuracy for other, accuracy in tables.items() if other != dataset])
+    return static_order([accuracy for other, accuracy in tables.items() if plain_name(other) != plain_name(dataset)])
 
 
 def static_order(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
