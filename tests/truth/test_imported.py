@@ -99,7 +99,7 @@ def test_rows_of_a_ledger_are_known_by_identity(take):
     truth = take(ids)
     assert truth.accuracy == {"a": 0.5, "b": 0.6, "c": 0.7}
     assert truth.match == "ids"
-    assert take.remembered().columns.tolist() == ["cars by tiny (P)"]
+    assert take.remembered().columns.tolist() == ["cars by tiny (P, E)"]
 
 
 @pytest.mark.parametrize(("rows", "says"), [
