@@ -13,12 +13,11 @@ import pandas as pd
 from modelrank.root import resolve
 from modelrank.truth import ledger
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import plain_name, published_rows
+from modelrank.truth.published import FEWEST, plain_name, published_rows
 from modelrank.truth.scored import recalled
 from modelrank.types import NotMeasured
 
 ENOUGH = 3  # data sets by the protocol in question, after which those by other protocols are left out
-FEWEST = 3  # models of the hub that a table must know to say anything of their order
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("hub", "dataset", "model", "protocol", "metric", "accuracy", "source")
 KEY = ("hub", "dataset", "model", "protocol")
+FEWEST = 3  # models of the hub that a table must know to say anything of their order
 
 
 def published(asked: Asked, *, path: str | Path, protocol: str, hub: str | None = None) -> Truth:
@@ -127,11 +128,16 @@ def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str)
 def static_order(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The static order of a hub: each model's mean rank by accuracy over other data sets; 1 = best.
 
-    tables: model -> accuracy, one each. Ties share their mean rank. A model that a table lacks is ranked by the others.
+    tables: model -> accuracy, one each. Ties share their mean rank. A model that a table lacks is ranked by the others;
+    the ranks of a table that lacks models are spread over as many places as there are models in all, so that the best
+    of three is not taken for better than the second of ten. Tables of fewer than three models say nothing.
     Says nothing about the data set in question, so every scorer that looks at the images should beat it.
     """
+    tables = [accuracy for accuracy in tables if len(accuracy) >= FEWEST]
+    places = len({model for accuracy in tables for model in accuracy})
     ranks: dict[str, list[float]] = {}
     for accuracy in tables:
-        for model, rank in zip(accuracy, rankdata([-value for value in accuracy.values()]), strict=True):
+        spread = (rankdata([-value for value in accuracy.values()]) - 0.5) * (places / len(accuracy)) + 0.5
+        for model, rank in zip(accuracy, spread, strict=True):
             ranks.setdefault(model, []).append(float(rank))
     return {model: float(np.mean(values)) for model, values in ranks.items()}
