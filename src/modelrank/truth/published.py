@@ -25,8 +25,8 @@ FEWEST = 3  # models of the hub that a table must know to say anything of their 
 def published(asked: Asked, *, path: str | Path, protocol: str, hub: str | None = None) -> Truth:
     """The numbers for the data set's name, of the hub's models by name. `protocol`: full, last_block or linear.
 
-    hub: of the table, to take only its rows. ModelRankError: no number (the known ones are listed), two for one model,
-    NaN, values outside 0..1.
+    hub: of the table, to take only its rows. ModelRankError: no number (the known ones are listed), numbers of several
+    hubs, NaN, values outside 0..1.
     """
     table = published_rows(path)
     if hub is not None:
@@ -45,9 +45,11 @@ def truth_by_name(asked: Asked, table: pd.DataFrame, path: str | Path, protocol:
             f"no {protocol} accuracies on {asked.dataset} of this hub's models in {path} (known are "
             f"{listing or 'none'}); choose one of them, or go on with truth=none"
         )
-    if len(twice := rows.loc[rows.duplicated("model")]):
+    hubs = list(dict.fromkeys(rows.hub))
+    if len(hubs) > 1:
         raise ModelRankError(
-            f"{twice.iloc[0].model} has two {protocol} accuracies on {asked.dataset} in different hubs; name the hub"
+            f"{path} has {protocol} accuracies of these models on {asked.dataset} by several ways (hub "
+            f"{', hub '.join(hubs)}), which are not to be compared; take those of one by truth.hub={hubs[0]}"
         )
     if rows.metric.nunique() != 1:
         raise ModelRankError(f"accuracies by different metrics in one table: {', '.join(rows.metric.unique())}")
@@ -58,13 +60,7 @@ def truth_by_name(asked: Asked, table: pd.DataFrame, path: str | Path, protocol:
         accuracy=dict(zip(rows.model, rows.accuracy, strict=True)),
         per_seed={},
         source="; ".join(dict.fromkeys(rows.source)),
-        mean_rank_elsewhere={
-            model: rank
-            for name in dict.fromkeys(rows.hub)
-            for model, rank in mean_rank_elsewhere(
-                accuracies(table.loc[table.hub == name], protocol), asked.dataset
-            ).items()
-        },
+        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table.loc[table.hub == hubs[0]], protocol), asked.dataset),
         match="names",
     )
 
