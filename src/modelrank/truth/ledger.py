@@ -178,8 +178,10 @@ def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
 
 
 def take(path: str | Path, other: Path) -> None:
-    """Add the rows of another ledger that have ids, as they are: without a digest where they have none."""
+    """Add the rows of another ledger that have ids, as they are: without a digest where they have none. Such a row does
+    not take the place of one that has a digest; a warning says how many did not."""
     theirs = _text(other)
+    theirs = theirs.reindex(columns=list(dict.fromkeys([*theirs, DIGEST])), fill_value="")
     _merge(Path(path), theirs.loc[theirs.model_id != ""])
 
 
@@ -199,6 +201,12 @@ def _merge(path: Path, fresh: pd.DataFrame) -> None:
         if path.exists() and not _emptied(path):
             old = _text(path)  # as text: rewriting the file must not touch the digits of older rows
             old = old.reindex(columns=[*old, *(column for column in ROW if column not in old)], fill_value="")
+            if DIGEST in old and DIGEST in fresh:
+                bare = fresh.loc[fresh[DIGEST] == ""]
+                held = bare.index[_cells(bare, ROW).isin(_cells(old.loc[old[DIGEST] != ""], ROW))]
+                if len(held):
+                    log.warning("%s keeps %d measured rows: the new ones have no digest", path, len(held))
+                fresh = fresh.drop(index=held)
             again = _cells(old, ROW).isin(_cells(fresh, ROW))
             again |= (old.model_id == "").to_numpy() & _cells(old, CELL).isin(_cells(fresh, CELL))
             fresh = pd.concat([old.loc[~again], fresh], ignore_index=True).fillna("")
