@@ -117,6 +117,15 @@ def test_what_was_measured_here_is_not_replaced_by_rows_without_a_digest(take, t
     assert take((tmp_path / "mine.csv").read_text()).accuracy == {"a": 0.7, "b": 0.8, "c": 0.9}, "measured as well"
 
 
+def test_seeds_with_a_decimal_point_are_the_same_seeds(take, tmp_path):
+    own = tmp_path / "memory/measured.csv"
+    assert take(ledger_of(0.1, 0.2, 0.3)).accuracy["a"] == 0.1
+    assert take(ledger_of(0.7, 0.8, 0.9, seed="0.0")).accuracy["a"] == 0.7
+    assert pd.read_csv(own, dtype=str).seed.tolist() == ["0", "0", "0"]
+    vouch(tmp_path / "mine.csv")
+    assert take((tmp_path / "mine.csv").read_text()).accuracy["a"] == 0.7, "digests of the other text do not count"
+
+
 @pytest.mark.parametrize(("rows", "says"), [
     ([{"dataset": "x", "model": "a"}], "lacks the columns accuracy; it has dataset, model$"),
     (plain("x", (50, 60, 70)), r"mine\.csv: 3 accuracies are missing or no fraction of 1, first 50\.0 of a on x; perc"),

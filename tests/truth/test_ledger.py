@@ -210,6 +210,7 @@ def test_rows_of_two_data_sets_are_no_truth(tmp_path):
         ([row(accuracy=84.6)], "missing or no fraction"),
         ([row(), row()], "there twice"),
         ([row(seed=None)], "no seed"),
+        ([row(seed=0.5)], "no seed"),
         ([{"dataset": "digits", "accuracy": 0.5}], "lacks the columns"),
     ],
 )

@@ -179,9 +179,11 @@ def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
 
 def take(path: str | Path, other: Path) -> None:
     """Add the rows of another ledger that have ids, as they are: without a digest where they have none. Such a row does
-    not take the place of one that has a digest; a warning says how many did not."""
-    theirs = _text(other)
-    theirs = theirs.reindex(columns=list(dict.fromkeys([*theirs, DIGEST])), fill_value="")
+    not take the place of one that has a digest; a warning says how many did not. Only seeds are written anew, as
+    integers; where that changes the text there is no digest any longer."""
+    theirs, read = _text(other), _read(other)
+    seeds = read.seed.astype(int).astype(str)
+    theirs = theirs.assign(**{"seed": seeds, DIGEST: read[DIGEST].where(seeds == theirs.seed, "")})
     _merge(Path(path), theirs.loc[theirs.model_id != ""])
 
 
@@ -268,8 +270,8 @@ def _read(path: Path) -> pd.DataFrame:
     for column in {"seed", "accuracy", "val_accuracy", "lr", "weight_decay"} & set(table):
         table[column] = pd.to_numeric(table[column], errors="coerce")
     table = valid(table, path)
-    if table.seed.isna().any():
-        raise ModelRankError(f"{path}: {int(table.seed.isna().sum())} rows have no seed; give the number of a run")
+    if (bad := table.seed % 1 != 0).any():  # NaN and infinity as well
+        raise ModelRankError(f"{path}: {int(bad.sum())} rows have no seed; give the number of a run, 0, 1, ...")
     twice = table.loc[(table.model_id != "") & table.duplicated(list(ROW))]
     if len(twice):
         first = ", ".join(str(twice.iloc[0][column]) for column in (*NAMES, "seed"))
