@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from modelrank.truth.elsewhere import elsewhere
 from modelrank.truth.ledger import Asked, add
-from modelrank.truth.scored import remember
+from modelrank.truth.scored import recalled, remember
 from modelrank.types import ModelRankError
 
 ASKED = Asked({"a": "A", "b": "B", "c": "C"}, "digits", "D", "tiny", "P")
@@ -42,8 +44,9 @@ def test_models_are_known_by_identity_whatever_they_are_called_and_seeds_are_ave
 
 
 def test_nothing_of_the_target_is_remembered_by_its_images_or_by_its_name(tmp_path):
-    add(tmp_path / "m.csv", rows("digits") + rows("another name", data_id="D") + rows("ok"))
-    path = named(tmp_path / "n.csv", ("h", "digits", "accuracy", dict.fromkeys("abc", 0.5)))
+    add(tmp_path / "m.csv", rows("digits") + rows("Digit_s") + rows("another name", data_id="D") + rows("ok"))
+    same = dict.fromkeys("abc", 0.5)
+    path = named(tmp_path / "n.csv", ("h", "digits", "accuracy", same), ("h", "DIGITS ", "accuracy", same))
     found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
     assert [title.split()[0] for title in found] == ["ok"]
 
@@ -53,11 +56,35 @@ def test_other_protocols_and_names_count_until_three_sets_are_by_the_same_one(tm
     path = named(tmp_path / "n.csv", ("h", "pets", "accuracy", {"a": 0.1, "b": 0.2, "c": 0.3, "x": 0.9}))
     add(tmp_path / "m.csv", rows("one") + rows("two") + other)
     found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path, tmp_path / "nothing.csv"])
-    assert [title.split()[0] for title in found] == ["one", "two", "probed", "pets"]
-    assert found.iloc[:, 3].tolist() == [0.1, 0.2, 0.3]
+    assert {title.split()[0] for title in found} == {"one", "two", "probed", "pets"}
+    assert found["pets by full (h, n.csv)"].tolist() == [0.1, 0.2, 0.3]
     add(tmp_path / "m.csv", rows("three"))
     found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
     assert {title.split()[0] for title in found} == {"one", "two", "three"}
+
+
+def test_the_same_images_count_once_by_whatever_protocols_and_names_they_are_known(tmp_path):
+    asked = replace(ASKED, models=dict(zip("abcd", "ABCD", strict=True)))
+    probed = [row | {"model_id": "D"} for row in rows("cats", (0.4,))] + rows("cats")
+    table = [row | {"protocol": "probe", "protocol_id": "Q"} for row in probed] + rows("cats", protocol_id="R")
+    table += rows("Cats", (0.3, 0.2, 0.1), data_id="a choice of them", protocol_id="Q")
+    table += rows("pets", protocol_id="Q") + rows("dogs", data_id="of pets", protocol_id="R")
+    add(tmp_path / "m.csv", table)
+    of_all = dict(zip("abcd", (0.5, 0.6, 0.7, 0.4), strict=True))
+    path = named(tmp_path / "n.csv", ("h", "CATS", "accuracy", of_all), ("h", "dogs", "accuracy", of_all))
+    found = accuracies(asked, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
+    assert set(found) == {"cats by probe (Q, of cats)", "dogs by full (h, n.csv)"}, "of most models, by ids first"
+    add(tmp_path / "m.csv", rows("cats"))
+    found = accuracies(asked, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
+    assert set(found) == {"cats by tiny (P, of cats)", "dogs by full (h, n.csv)"}, "the protocol in question before all"
+
+
+def test_images_with_two_names_are_one_table_and_other_models_tell_more_of_the_same_images(tmp_path):
+    asked = replace(ASKED, models=dict(zip("abcdef", "ABCDEF", strict=True)))
+    add(tmp_path / "m.csv", [*rows("cats", (0.5, 0.6)), rows("pets", data_id="of cats")[2]])
+    path = named(tmp_path / "n.csv", ("h", "cats", "accuracy", dict.fromkeys("def", 0.5)))
+    found = accuracies(asked, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
+    assert found.notna().sum().tolist() == [3, 3]
 
 
 def test_classification_regression_and_detection_tell_nothing_of_each_other(tmp_path):
@@ -90,8 +117,9 @@ def test_scores_are_remembered_by_identity_and_settings_and_never_of_the_target(
         return [{"dataset": dataset, "model": f"called {m}", "scorer": scorer, "model_id": m, **ids} for m in "ABC"]
 
     remember(path, score("one") + score("one", "g", "G") + score("digits") + score("other name", data_id="D"))
-    remember(path, score("one", value=2.0) + score("two", settings="F with other settings"))
+    remember(path, score("Digits") + score("one", value=2.0) + score("two", settings="F with other settings"))
     asked_of = {name: {"f": "F", "g": "G"} for name in "ab"} | {"c": {"f": "F"}}
+    assert "of Digits" not in recalled(replace(ASKED, dataset="DIG-ITS"), asked_of, [path])
     found = elsewhere(ASKED, "accuracy", asked_of, measured=[tmp_path / "m.csv"], named=[], scored=[path])
     assert [title.split()[0] for title in found.scores] == ["one"]
     table = next(iter(found.scores.values()))

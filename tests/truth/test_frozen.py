@@ -58,6 +58,16 @@ def test_measures_a_linear_probe(tmp_path, digits, model, trainer):
     assert measure(model, digits, protocol, trainer=None, cache=tmp_path) == row  # nothing is computed again
 
 
+def test_seconds_are_the_same_where_the_features_were_kept(tmp_path, digits, model, trainer, monkeypatch):
+    protocol = LinearProbe("linear_probe", strengths=[1.0], image_size=None, batch_size=64, workers=0)
+    monkeypatch.setattr("time.process_time", lambda: 0.0)  # of the problems, which are solved each time
+    found = []
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        found.append(protocol(model, digits, trainer=trainer, folder=folder, cache=tmp_path, seed=0).seconds)
+    assert found[0] == found[1] > 0
+
+
 def multilabel(digits: ImageData) -> ImageData:
     def split(old: ImageSplit) -> ImageSplit:
         labels = np.stack([old.targets % 2 == 0, old.targets > 4, old.targets % 3 == 0], 1).astype(np.int64)

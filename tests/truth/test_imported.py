@@ -3,7 +3,7 @@ import pytest
 
 from modelrank.truth.elsewhere import elsewhere
 from modelrank.truth.imported import imported
-from modelrank.truth.ledger import Asked
+from modelrank.truth.ledger import Asked, add, vouch
 from modelrank.types import ModelRankError, NotMeasured
 
 ASKED = Asked({"a": "A", "b": "B", "c": "C"}, "digits", "D", "tiny", "P")
@@ -99,7 +99,31 @@ def test_rows_of_a_ledger_are_known_by_identity(take):
     truth = take(ids)
     assert truth.accuracy == {"a": 0.5, "b": 0.6, "c": 0.7}
     assert truth.match == "ids"
-    assert take.remembered().columns.tolist() == ["cars by tiny (P)"]
+    assert take.remembered().columns.tolist() == ["cars by tiny (P, E)"]
+
+
+def ledger_of(*accuracies, **changes):
+    ids = {"data_id": "D", "protocol": "tiny", "protocol_id": "P", "seed": 0, "metric": "accuracy"} | changes
+    return [row | {"model_id": row["model"].upper()} | ids for row in plain("digits", accuracies)]
+
+
+def test_what_was_measured_here_is_not_replaced_by_rows_without_a_digest(take, tmp_path, caplog):
+    add(tmp_path / "memory/measured.csv", ledger_of(0.1, 0.2, 0.3)[:2])
+    truth = take(ledger_of(0.7, 0.8, 0.9))
+    assert truth.accuracy == {"a": 0.1, "b": 0.2, "c": 0.9}
+    assert "(1 of 3 rows without a digest)" in truth.source
+    assert "measured.csv keeps 2 measured rows: the new ones have no digest" in caplog.text
+    vouch(tmp_path / "mine.csv")
+    assert take((tmp_path / "mine.csv").read_text()).accuracy == {"a": 0.7, "b": 0.8, "c": 0.9}, "measured as well"
+
+
+def test_seeds_with_a_decimal_point_are_the_same_seeds(take, tmp_path):
+    own = tmp_path / "memory/measured.csv"
+    assert take(ledger_of(0.1, 0.2, 0.3)).accuracy["a"] == 0.1
+    assert take(ledger_of(0.7, 0.8, 0.9, seed="0.0")).accuracy["a"] == 0.7
+    assert pd.read_csv(own, dtype=str).seed.tolist() == ["0", "0", "0"]
+    vouch(tmp_path / "mine.csv")
+    assert take((tmp_path / "mine.csv").read_text()).accuracy["a"] == 0.7, "digests of the other text do not count"
 
 
 @pytest.mark.parametrize(("rows", "says"), [

@@ -182,6 +182,7 @@ def test_the_static_order_takes_no_other_protocol_data_set_or_kind(tmp_path):
         *hub(pair, dataset="other", data_id="O"),
         *hub(against, dataset="other", data_id="O", protocol_id="Q"),
         *hub(against, data_id="another choice of digits"),
+        *hub(against, dataset="Digits", data_id="in other letters"),
         *hub(against, dataset="age", data_id="R", metric="r2"),
     ]
     assert measured(ASKED, paths=[write(tmp_path / "t.csv", *table)]).mean_rank_elsewhere == {"a": 1, "b": 2, "c": 3}
@@ -209,6 +210,7 @@ def test_rows_of_two_data_sets_are_no_truth(tmp_path):
         ([row(accuracy=84.6)], "missing or no fraction"),
         ([row(), row()], "there twice"),
         ([row(seed=None)], "no seed"),
+        ([row(seed=0.5)], "no seed"),
         ([{"dataset": "digits", "accuracy": 0.5}], "lacks the columns"),
     ],
 )

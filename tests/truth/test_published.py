@@ -5,7 +5,7 @@ from scipy.stats import weightedtau
 
 from modelrank.root import ROOT
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import accuracies, mean_rank_elsewhere, published, published_rows
+from modelrank.truth.published import accuracies, mean_rank_elsewhere, published, published_rows, static_order
 from modelrank.types import ModelRankError
 
 PUBLISHED = "experiments/truth/published.csv"
@@ -33,8 +33,18 @@ def test_static_order_of_the_published_benchmarks(hub, models, expected):
 
 def test_mean_rank_looks_at_the_other_data_sets_only():
     tables = {"x": {"a": 0.9, "b": 0.1}, "y": {"a": 0.3, "b": 0.4}, "z": {"a": 0.5, "b": 0.5}}
-    assert mean_rank_elsewhere(tables, "x") == {"a": 1.75, "b": 1.25}
-    assert mean_rank_elsewhere(tables, "y") == {"a": 1.25, "b": 1.75}
+    tables = {name: accuracy | {"c": 0.0} for name, accuracy in tables.items()}
+    assert mean_rank_elsewhere(tables, "x") == {"a": 1.75, "b": 1.25, "c": 3}
+    assert mean_rank_elsewhere(tables, "X ") == mean_rank_elsewhere(tables, "x")
+    assert mean_rank_elsewhere(tables, "y") == {"a": 1.25, "b": 1.75, "c": 3}
+
+
+def test_a_rank_among_few_counts_as_one_among_all():
+    six = {f"m{i}": 0.9 - i / 20 for i in range(6)}
+    alone = [{"m5": 0.2}, {"m5": 0.2, "m4": 0.3}]
+    assert static_order([six, six, *alone]) == {f"m{i}": i + 1 for i in range(6)}, "one or two models are no order"
+    last = {model: six[model] for model in ("m3", "m4", "m5")}
+    assert static_order([six, last]) == {"m0": 1, "m1": 2, "m2": 3, "m3": 2.75, "m4": 4.25, "m5": 5.75}
 
 
 def test_published_scores_rank_as_their_library_says():
@@ -58,8 +68,6 @@ def test_published_has_a_source_for_every_number_and_leaves_out_unreliable_colum
     assert truth.accuracy["resnet34"] == 0.8406
     assert truth.mean_rank_elsewhere.keys() == truth.accuracy.keys()
     assert min(truth.mean_rank_elsewhere, key=truth.mean_rank_elsewhere.get) == "resnet152"
-    everyone = published(asked("aircraft"), path=PUBLISHED, protocol="full")
-    assert everyone.mean_rank_elsewhere.items() >= truth.mean_rank_elsewhere.items()
     assert "SFDA" in truth.source
     assert truth.match == "names"
 
@@ -71,6 +79,13 @@ def test_only_the_models_of_the_hub_are_ranked_among_each_other():
     assert sum(truth.mean_rank_elsewhere.values()) == pytest.approx(1 + 2 + 3)
     with pytest.raises(ModelRankError, match="no full accuracies on aircraft of this hub's models"):
         published(asked("aircraft", models=["my_own"]), path=PUBLISHED, protocol="full")
+
+
+def test_accuracies_of_several_hubs_are_no_truth():
+    both = asked("aircraft", models=["resnet34", "resnet152", "deit_tiny", "swin_s"])
+    with pytest.raises(ModelRankError, match=r"aircraft by several ways \(hub supervised, hub vit\).*truth.hub=superv"):
+        published(both, path=PUBLISHED, protocol="full")
+    assert set(published(both, path=PUBLISHED, protocol="full", hub="vit").accuracy) == {"deit_tiny", "swin_s"}
 
 
 def test_published_tau_has_sources():

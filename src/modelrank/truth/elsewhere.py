@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,18 +13,17 @@ import pandas as pd
 from modelrank.root import resolve
 from modelrank.truth import ledger
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import published_rows
+from modelrank.truth.published import FEWEST, plain_name, published_rows
 from modelrank.truth.scored import recalled
 from modelrank.types import NotMeasured
 
 ENOUGH = 3  # data sets by the protocol in question, after which those by other protocols are left out
-FEWEST = 3  # models of the hub that a table must know to say anything of their order
 
 
 @dataclass(frozen=True)
 class Memory:
-    """accuracy: models of the hub x other data sets, NaN where nothing is known; one column a data set and protocol.
-    scores: column of `accuracy` -> models x scorers on that data set, where any are known."""
+    """accuracy: models of the hub x other data sets, NaN where nothing is known; one column a data set, or more
+    that share no model. scores: column of `accuracy` -> models x scorers on that data set, where any are known."""
 
     accuracy: pd.DataFrame
     scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -44,25 +44,50 @@ def elsewhere(
     the models' identity. named: tables as `published.csv` (published, or imported by `truth=import`), matched by the
     models' names. scored: tables of scores, matched by identity. Files that do not exist are passed over.
     Where the protocol in question has measured on at least three other data sets, only those are used: an order after
-    full fine-tuning is another one than with a linear head; of images that it has measured only its own rows are.
-    Nothing of the data set asked for is, whatever the table: neither by its images nor by its name. Classification,
-    regression and detection do not tell of each other.
+    full fine-tuning is another one than with a linear head. The same images count once, see `_without_repeats`.
+    Nothing of the data set asked for is, whatever the table: neither by its images nor by its name
+    (in any spelling, see `plain_name`). Classification, regression and detection do not tell of each other.
     """
-    same: dict[str, pd.Series] = {}
-    others: dict[str, pd.Series] = {}
-    images: dict[str, str] = {}
-    for protocol_id, data_id, title, column in _measured(asked, metric, measured):
-        (same if protocol_id == asked.protocol_id else others)[title] = column
-        images[title] = data_id
-    known = {images[title] for title in same}  # the same images by another protocol are no data set more
-    others = {title: column for title, column in others.items() if images[title] not in known}
-    columns = same if len(same) >= ENOUGH else same | others | dict(_named(asked, metric, named))
+    tables = [*_measured(asked, metric, measured), *_named(asked, metric, named)]
+    tables = _without_repeats(tables, asked.protocol_id)
+    own = [one for one in tables if one.protocol_id == asked.protocol_id]
+    tables = own if len(own) >= ENOUGH else tables
     by_images = recalled(asked, scorers, scored)
-    scores = {title: by_images[images[title]] for title in columns if images.get(title) in by_images}
-    return Memory(pd.DataFrame(columns, index=list(asked.models), dtype=float), scores)
+    return Memory(
+        pd.DataFrame({one.title: one.accuracy for one in tables}, index=list(asked.models), dtype=float),
+        {one.title: by_images[one.data_id] for one in tables if one.data_id in by_images},
+    )
 
 
-def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, str, str, pd.Series]]:
+@dataclass(frozen=True)
+class _Table:
+    """Accuracies of models of the hub on one data set by one protocol; no ids where it is known by names alone."""
+
+    title: str
+    accuracy: pd.Series  # by model
+    names: Set[str]  # of the data set
+    data_id: str = ""
+    protocol_id: str = ""
+
+
+def _without_repeats(tables: Sequence[_Table], protocol_id: str) -> list[_Table]:
+    """No model twice on one data set: images that share an id or a name are one, however often they were measured.
+
+    The tables by this protocol come first, then those of more models, then those known by ids.
+    """
+    told: set[tuple[str, str]] = set()
+    chosen = set()
+    for one in sorted(
+        tables, key=lambda one: (one.protocol_id != protocol_id, -len(one.accuracy), not one.data_id, one.title)
+    ):
+        tells = set(product({one.data_id, *one.names} - {""}, one.accuracy.index))
+        if told.isdisjoint(tells):
+            told |= tells
+            chosen.add(one.title)
+    return [one for one in tables if one.title in chosen]
+
+
+def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[_Table]:
     try:
         rows = ledger.rows(paths)
     except NotMeasured:
@@ -71,39 +96,32 @@ def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterato
     own = rows.loc[
         rows.model_id.isin(list(names))
         & (rows.data_id != asked.data_id)
-        & (rows.dataset != asked.dataset)
+        & (rows.dataset.map(plain_name) != plain_name(asked.dataset))
         & (rows.metric.map(_kind) == _kind(metric))
     ]
-    for protocol_id, of_protocol in own.assign(label=own.model_id.map(names)).groupby("protocol_id", sort=False):
-        for _, of_dataset in of_protocol.groupby("dataset", sort=False):
-            # of several choices of a data set's images, the one with most models
-            group = max((one for _, one in of_dataset.groupby("data_id")), key=lambda one: one.label.nunique())
-            if group.label.nunique() >= FEWEST:
-                title = f"{group.dataset.iloc[0]} by {group.protocol.iloc[0]} ({protocol_id})"
-                yield (
-                    str(protocol_id),
-                    str(group.data_id.iloc[0]),
-                    title,
-                    pd.Series(group.groupby("label").accuracy.mean()),
-                )
+    own = own.assign(label=own.model_id.map(names))
+    called = own.dataset.map(plain_name).groupby(own.data_id).agg(set)
+    for (protocol_id, data_id), group in own.groupby(["protocol_id", "data_id"], sort=False):
+        if group.label.nunique() >= FEWEST:
+            title = f"{group.dataset.iloc[0]} by {group.protocol.iloc[0]} ({protocol_id}, {data_id})"
+            accuracy = pd.Series(group.groupby("label").accuracy.mean())
+            yield _Table(title, accuracy, called[data_id], str(data_id), str(protocol_id))
 
 
-def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[tuple[str, pd.Series]]:
-    seen = set()  # one table of accuracies, under another hub's or file's name, is no data set more
+def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[_Table]:
     for path in map(resolve, paths):
         if not path.exists():
             continue
         rows = published_rows(path)
         own = rows.loc[
             rows.model.isin(list(asked.models))
-            & (rows.dataset.str.casefold() != asked.dataset.casefold())
+            & (rows.dataset.map(plain_name) != plain_name(asked.dataset))
             & (rows.metric.map(_kind) == _kind(metric))
         ]
         for (hub, protocol, dataset), group in own.groupby(["hub", "protocol", "dataset"], sort=False):
-            content = (dataset, protocol, frozenset(zip(group.model, group.accuracy, strict=True)))
-            if len(group) >= FEWEST and content not in seen:
-                seen.add(content)
-                yield f"{dataset} by {protocol} ({hub}, {path.name})", group.set_index("model").accuracy
+            if len(group) >= FEWEST:
+                title = f"{dataset} by {protocol} ({hub}, {path.name})"
+                yield _Table(title, group.set_index("model").accuracy, {plain_name(dataset)})
 
 
 def _kind(metric: str) -> str:

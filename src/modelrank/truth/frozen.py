@@ -57,13 +57,15 @@ class LinearProbe:
     def __call__(
         self, model: PretrainedModel, data: ImageData, *, trainer: MakeTrainer, folder: Path, cache: Path, seed: int
     ) -> Outcome:
-        """Measure. One pass over all images, then len(strengths) + 1 convex problems; `seed` is of a random network."""
-        begin = time.process_time()
+        """Measure. One pass over all images, then len(strengths) + 1 convex problems; `seed` is of a random network.
+
+        The seconds are those of both; of the pass by the clock when it was made, also where its features were kept."""
         check_task(self.name, data, TASKS)
         problem = _Problem(data)
         read = partial(self._read, model, data, trainer=trainer, cache=cache, seed=seed)
-        train, val = read("train", "val")
-        [test] = read("test")
+        (train, val), of_train_val = read("train", "val")
+        (test,), of_test = read("test")
+        begin = time.process_time()
         fits, weights = problem.fits(train), None
 
         def on_val(point: Point) -> dict[str, float]:
@@ -85,7 +87,7 @@ class LinearProbe:
             val_accuracy=value,
             learning_rate=None,
             weight_decay=best["strength"],
-            seconds=time.process_time() - begin,
+            seconds=of_train_val + of_test + time.process_time() - begin,
             n_train=len(rows[0]),
             image_size=model.preprocessing.at(self.image_size).size,
             precision="32-true",
@@ -96,7 +98,7 @@ class LinearProbe:
         best on val. Cost: one pass over train and val (none where their features are kept), len(strengths) problems."""
         check_task(self.name, data, TASKS)
         problem = _Problem(data)
-        train, val = self._read(model, data, "train", "val", trainer=trainer, cache=cache, seed=seed)
+        (train, val), _ = self._read(model, data, "train", "val", trainer=trainer, cache=cache, seed=seed)
         fits, tried = problem.fits(train), list[tuple[float, Tensor]]()
         for point in self.points():
             start = tried[-1][1] if tried else None
@@ -110,8 +112,8 @@ class LinearProbe:
 
     def _read(
         self, model: PretrainedModel, data: ImageData, *names: str, trainer: MakeTrainer, cache: Path, seed: int
-    ) -> list[Rows]:
-        """Features and targets of these splits."""
+    ) -> tuple[list[Rows], float]:
+        """Features and targets of these splits; the seconds of the pass that made them, now or earlier."""
         found = extract(
             model,
             data,
@@ -126,7 +128,7 @@ class LinearProbe:
         )
         sizes = [len(data.splits[name]) for name in names]
         targets = found.targets if data.task == "classification" else found.targets.double()
-        return list(zip(found.features.double().split(sizes), targets.split(sizes), strict=True))
+        return list(zip(found.features.double().split(sizes), targets.split(sizes), strict=True)), found.seconds
 
 
 class _Problem:

@@ -22,7 +22,7 @@ from filelock import FileLock
 from modelrank.keys import short
 from modelrank.packages import writable
 from modelrank.root import resolve
-from modelrank.truth.published import static_order, valid
+from modelrank.truth.published import plain_name, static_order, valid
 from modelrank.types import ModelRankError, NotMeasured, Truth
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
     elsewhere = table.loc[
         (table.protocol_id == asked.protocol_id)
         & (table.data_id != asked.data_id)
-        & (table.dataset != asked.dataset)
+        & (table.dataset.map(plain_name) != plain_name(asked.dataset))
         & ((table.metric == "r2") == (chosen.metric.iloc[0] == "r2"))  # an order of classifiers is none of regressors
     ]
-    tables = [_largest(group, asked) for _, group in elsewhere.groupby("dataset", sort=False)]
+    tables = [_largest(group, asked) for _, group in elsewhere.groupby(elsewhere.dataset.map(plain_name), sort=False)]
     order = static_order([_means(_by_model(each, asked)) for each in tables])
     return truth_of(chosen, asked, mean_rank_elsewhere=order, unmatched=others)
 
@@ -178,8 +178,12 @@ def add(path: str | Path, new: Sequence[Mapping[str, object]]) -> None:
 
 
 def take(path: str | Path, other: Path) -> None:
-    """Add the rows of another ledger that have ids, as they are: without a digest where they have none."""
-    theirs = _text(other)
+    """Add the rows of another ledger that have ids, as they are: without a digest where they have none. Such a row does
+    not take the place of one that has a digest; a warning says how many did not. Only seeds are written anew, as
+    integers; where that changes the text there is no digest any longer."""
+    theirs, read = _text(other), _read(other)
+    seeds = read.seed.astype(int).astype(str)
+    theirs = theirs.assign(**{"seed": seeds, DIGEST: read[DIGEST].where(seeds == theirs.seed, "")})
     _merge(Path(path), theirs.loc[theirs.model_id != ""])
 
 
@@ -199,6 +203,12 @@ def _merge(path: Path, fresh: pd.DataFrame) -> None:
         if path.exists() and not _emptied(path):
             old = _text(path)  # as text: rewriting the file must not touch the digits of older rows
             old = old.reindex(columns=[*old, *(column for column in ROW if column not in old)], fill_value="")
+            if DIGEST in old and DIGEST in fresh:
+                bare = fresh.loc[fresh[DIGEST] == ""]
+                held = bare.index[_cells(bare, ROW).isin(_cells(old.loc[old[DIGEST] != ""], ROW))]
+                if len(held):
+                    log.warning("%s keeps %d measured rows: the new ones have no digest", path, len(held))
+                fresh = fresh.drop(index=held)
             again = _cells(old, ROW).isin(_cells(fresh, ROW))
             again |= (old.model_id == "").to_numpy() & _cells(old, CELL).isin(_cells(fresh, CELL))
             fresh = pd.concat([old.loc[~again], fresh], ignore_index=True).fillna("")
@@ -260,8 +270,8 @@ def _read(path: Path) -> pd.DataFrame:
     for column in {"seed", "accuracy", "val_accuracy", "lr", "weight_decay"} & set(table):
         table[column] = pd.to_numeric(table[column], errors="coerce")
     table = valid(table, path)
-    if table.seed.isna().any():
-        raise ModelRankError(f"{path}: {int(table.seed.isna().sum())} rows have no seed; give the number of a run")
+    if (bad := table.seed % 1 != 0).any():  # NaN and infinity as well
+        raise ModelRankError(f"{path}: {int(bad.sum())} rows have no seed; give the number of a run, 0, 1, ...")
     twice = table.loc[(table.model_id != "") & table.duplicated(list(ROW))]
     if len(twice):
         first = ", ".join(str(twice.iloc[0][column]) for column in (*NAMES, "seed"))

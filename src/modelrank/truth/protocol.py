@@ -38,8 +38,9 @@ class Training:
 @dataclass(frozen=True)
 class Outcome:
     """What one measurement found. Accuracies are values of the data set's metric; seconds are those of the
-    CPU, all grid points together (on other devices those of the clock); n_train: images that the measured network has
-    learnt from; `beside` are further values on the test split, for columns of their own."""
+    CPU, all grid points together (on other devices, and of a pass that extracts features, those of the clock);
+    n_train: images that the measured network has learnt from; `beside` are further values on the test split, for
+    columns of their own."""
 
     accuracy: float
     val_accuracy: float

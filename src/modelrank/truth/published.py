@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 COLUMNS = ("hub", "dataset", "model", "protocol", "metric", "accuracy", "source")
 KEY = ("hub", "dataset", "model", "protocol")
+FEWEST = 3  # models of the hub that a table must know to say anything of their order
 
 
 def published(asked: Asked, *, path: str | Path, protocol: str, hub: str | None = None) -> Truth:
     """The numbers for the data set's name, of the hub's models by name. `protocol`: full, last_block or linear.
 
-    hub: of the table, to take only its rows. ModelRankError: no number (the known ones are listed), two for one model,
-    NaN, values outside 0..1.
+    hub: of the table, to take only its rows. ModelRankError: no number (the known ones are listed), numbers of several
+    hubs, NaN, values outside 0..1.
     """
     table = published_rows(path)
     if hub is not None:
@@ -44,9 +45,11 @@ def truth_by_name(asked: Asked, table: pd.DataFrame, path: str | Path, protocol:
             f"no {protocol} accuracies on {asked.dataset} of this hub's models in {path} (known are "
             f"{listing or 'none'}); choose one of them, or go on with truth=none"
         )
-    if len(twice := rows.loc[rows.duplicated("model")]):
+    hubs = list(dict.fromkeys(rows.hub))
+    if len(hubs) > 1:
         raise ModelRankError(
-            f"{twice.iloc[0].model} has two {protocol} accuracies on {asked.dataset} in different hubs; name the hub"
+            f"{path} has {protocol} accuracies of these models on {asked.dataset} by several ways (hub "
+            f"{', hub '.join(hubs)}), which are not to be compared; take those of one by truth.hub={hubs[0]}"
         )
     if rows.metric.nunique() != 1:
         raise ModelRankError(f"accuracies by different metrics in one table: {', '.join(rows.metric.unique())}")
@@ -57,13 +60,7 @@ def truth_by_name(asked: Asked, table: pd.DataFrame, path: str | Path, protocol:
         accuracy=dict(zip(rows.model, rows.accuracy, strict=True)),
         per_seed={},
         source="; ".join(dict.fromkeys(rows.source)),
-        mean_rank_elsewhere={
-            model: rank
-            for name in dict.fromkeys(rows.hub)
-            for model, rank in mean_rank_elsewhere(
-                accuracies(table.loc[table.hub == name], protocol), asked.dataset
-            ).items()
-        },
+        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table.loc[table.hub == hubs[0]], protocol), asked.dataset),
         match="names",
     )
 
@@ -114,19 +111,29 @@ def accuracies(rows: pd.DataFrame, protocol: str) -> dict[str, dict[str, float]]
     }
 
 
+def plain_name(dataset: str) -> str:
+    """What tells a data set from the one asked for, where names have to: letters and digits, whatever their case."""
+    return "".join(character for character in dataset.casefold() if character.isalnum())
+
+
 def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
     """`static_order` over all data sets but this one; tables: data set -> model -> accuracy, see `accuracies`."""
-    return static_order([accuracy for other, accuracy in tables.items() if other != dataset])
+    return static_order([accuracy for other, accuracy in tables.items() if plain_name(other) != plain_name(dataset)])
 
 
 def static_order(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The static order of a hub: each model's mean rank by accuracy over other data sets; 1 = best.
 
-    tables: model -> accuracy, one each. Ties share their mean rank. A model that a table lacks is ranked by the others.
+    tables: model -> accuracy, one each. Ties share their mean rank. A model that a table lacks is ranked by the others;
+    the ranks of a table that lacks models are spread over as many places as there are models in all, so that the best
+    of three is not taken for better than the second of ten. Tables of fewer than three models say nothing.
     Says nothing about the data set in question, so every scorer that looks at the images should beat it.
     """
+    tables = [accuracy for accuracy in tables if len(accuracy) >= FEWEST]
+    places = len({model for accuracy in tables for model in accuracy})
     ranks: dict[str, list[float]] = {}
     for accuracy in tables:
-        for model, rank in zip(accuracy, rankdata([-value for value in accuracy.values()]), strict=True):
+        spread = (rankdata([-value for value in accuracy.values()]) - 0.5) * (places / len(accuracy)) + 0.5
+        for model, rank in zip(accuracy, spread, strict=True):
             ranks.setdefault(model, []).append(float(rank))
     return {model: float(np.mean(values)) for model, values in ranks.items()}

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from modelrank.root import resolve
 from modelrank.truth.ledger import Asked
+from modelrank.truth.published import plain_name
 from modelrank.types import ModelRankError
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ def recalled(
     are passed over; ModelRankError names one that cannot be read.
     """
     known = rows(paths)
-    known = known.loc[(known.data_id != asked.data_id) & (known.dataset != asked.dataset)]
+    other_name = known.dataset.map(plain_name) != plain_name(asked.dataset)
+    known = known.loc[(known.data_id != asked.data_id) & other_name]
     wanted = pd.DataFrame(
         [(asked.models[name], one, name, scorer) for name, own in ids.items() for scorer, one in own.items()],
         columns=["model_id", "scorer_id", "name", "column"],
