@@ -131,7 +131,7 @@ def measure(quick: bool, threads: int) -> list[dict[str, Any]]:
     sizes = (64,) if quick else (112, 224)
     all_names = names if quick else [*names, "mobilenet_v2_b", "efficientnet_lite0", "efficientnet_lite1"]
     for what, count, width, height in (
-        ("JPEGs of 500 x 375", 20 if quick else 150, 500, 375),
+        ("JPEGs of 500 x 375", 20 if quick else 2000, 500, 375),
         ("JPEGs of 4000 x 3000", 2 if quick else 12, 4000, 3000),
     ):
         found = alone(whole_hub, threads, hub, all_names, sizes[0], count, width, height)
