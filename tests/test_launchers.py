@@ -68,6 +68,7 @@ def test_ray_fine_tunes_as_in_turn_though_a_worker_is_killed(tmp_path, cold_cach
         [model, seed] for seed in (0, 1) for model in ("efficientnet_lite0", "squeezenet1_1")
     ]
     assert found[0] == found[1]
+    assert [command.startswith("python run.py -m ") for ledger in ledgers for command in ledger.command] == [True] * 8
     for name in places:
         rows = pd.read_csv(tmp_path / name / "results.csv")
         assert sorted(zip(rows.seed, rows.model, strict=True)) == [(seed, model) for model, seed, *_ in found[0]]

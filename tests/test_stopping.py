@@ -176,3 +176,33 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
+
+
+@pytest.mark.parametrize("ends", ["raise RuntimeError('Job not requeued')", "sys.exit(-1)", "return"])
+def test_a_job_of_submitit_that_is_to_end_is_stopped_and_asked_for_again(ends):
+    """Its handler raises an error, exits, or (of a further rank) returns; the error would be one of one model."""
+    job = os.environ | {"SUBMITIT_EXECUTOR": "slurm"}
+    done = subprocess.run([sys.executable, "-c", SUBMITTED.format(ends=ends)], env=job, capture_output=True, text=True)
+    assert done.stdout == "asked for again\nrows are kept\n"
+    assert done.returncode == 128 + signal.SIGUSR2
+
+
+SUBMITTED = """
+import os, signal, sys, time
+from modelrank import stopping
+def requeue(number, frame):
+    print("asked for again")
+    {ends}
+signal.signal(signal.SIGUSR2, requeue)
+for _ in range(2):
+    stopping.heed(begun=True)
+try:
+    try:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        time.sleep(60)
+    except Exception:
+        print("one model failed")
+except KeyboardInterrupt:
+    print("rows are kept")
+    stopping.leave()
+"""
