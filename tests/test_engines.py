@@ -1,6 +1,8 @@
 """The command beyond one process, and stopped: joblib, DDP, signals; other launchers: test_launchers.py."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.small_run import command, finished
 
 TIMES = os.sysconf("SC_CLK_TCK")
@@ -61,6 +65,46 @@ def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cold_cac
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
     assert said.count("accuracy 0.") == 1  # said once
     assert "sync_dist" not in said
+
+
+@pytest.mark.slow
+def test_ddp_extracts_as_one_process_does_and_begins_with_its_head(tmp_path, cold_cache):
+    """Features of the first model are extracted before there are two processes, those of the second by one of two."""
+    several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=false"]
+    caches = {"one": tmp_path / "one", "two": cold_cache}
+    shutil.copytree(cold_cache, caches["one"], symlinks=True)
+    for name, cache in caches.items():
+        finished(
+            "stage=finetune",
+            "protocol=finetune_offline",
+            "protocol.image_size=32",
+            "protocol.learning_rates=[1e-4]",
+            "protocol.steps=4",
+            "protocol.racing.rung=2",
+            "logger=wandb",
+            *(several if name == "two" else []),
+            f"paths.cache={cache}",
+            f"hydra.run.dir={tmp_path}/{name}_run",
+        )
+        assert len(list((tmp_path / f"{name}_run").glob("wandb/offline-run-*"))) == 1
+    one, two = (
+        {path.name: load_file(path) for path in cache.glob("features/*.safetensors")} for cache in caches.values()
+    )
+    assert len(one) == 2
+    assert one.keys() == two.keys()
+    for name, tensors in one.items():
+        torch.testing.assert_close(two[name], tensors, rtol=1e-5, atol=1e-5)  # sums may be by other numbers of threads
+        assert tensors["image"].tolist() == list(range(95))
+    heads = [
+        {path.parts[-3:]: json.loads(path.read_text())["curve"] for path in cache.glob("truth/*/head/*.json")}
+        for cache in caches.values()
+    ]
+    assert len(heads[0]) == 2
+    assert heads[0] == heads[1]
+    ledgers = [pd.read_csv(cache / "truth" / "measured.csv") for cache in caches.values()]
+    same = ["model", "model_id", "data_id", "protocol_id", "seed", "n_train", "n_test"]
+    assert ledgers[0][same].values.tolist() == ledgers[1][same].values.tolist()
+    assert len(ledgers[1]) == 2
 
 
 @pytest.mark.slow  # how far the run is when the signal comes depends on the machine

@@ -164,11 +164,12 @@ def test_slurm_fine_tunes_and_a_job_whose_time_is_over_goes_on_by_the_same_comma
         os.kill(stopped, signal.SIGUSR2)  # as SLURM does it, asked by submitit, some minutes before the time is over
         while Path(f"/proc/{stopped}").exists() or not results.exists():
             time.sleep(0.1)
+        run.terminate()  # it waits for the job
         assert "stopped; the rows that were finished" in (slurm / "said0").read_text()
         assert "failed" not in (slurm / "said0").read_text()
         assert pd.read_csv(results).seed.tolist() == [1, 1]
-        run.terminate()
     subprocess.run(again, check=True, timeout=500)
+    assert "requeueing" not in (slurm / "said0").read_text()  # Lightning's word on it, once a training
     for table in (tmp_path / "ledger.csv", results):
         rows = pd.read_csv(table).sort_values(["seed", "model"])
         assert rows[["seed", "model"]].values.tolist() == [[seed, model] for seed in (0, 1) for model in models]
