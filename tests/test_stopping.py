@@ -7,6 +7,12 @@ import sys
 import time
 
 import pytest
+import torch
+
+from modelrank import stopping
+from modelrank.features.extraction import FeatureWriter
+from modelrank.features.store import FeatureStore
+from modelrank.trainers import StepProgress
 
 PROGRAM = """
 import os, sys, time
@@ -206,3 +212,17 @@ except KeyboardInterrupt:
     print("rows are kept")
     stopping.leave()
 """
+
+
+def test_a_stop_that_was_swallowed_is_heeded_at_the_next_step(tmp_path, monkeypatch):
+    steps = StepProgress("training", 32)
+    writer = FeatureWriter("model", 2, dtype=torch.float32, store=FeatureStore(tmp_path), key="k")
+    writer.on_predict_start(None, None)
+    batch = (torch.tensor([0]), torch.zeros(1, 3), None)
+    steps.on_train_batch_end(None, None, None, None, 0)
+    writer.write_on_batch_end(None, None, batch, None, None, 0, 0)
+    monkeypatch.setattr(stopping, "asked", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        steps.on_train_batch_end(None, None, None, None, 1)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write_on_batch_end(None, None, batch, None, None, 1, 0)

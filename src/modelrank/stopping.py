@@ -106,7 +106,8 @@ def heed(*, begun: bool) -> None:
 
 
 def again() -> None:
-    """Where an error is about to be taken for the fault of one model: KeyboardInterrupt where a stop was asked for.
+    """KeyboardInterrupt where a stop was asked for: in the steps of long work, since a library may have swallowed the
+    first, and where an error is about to be taken for the fault of one model.
 
     A worker that was ended, or a library that passes the interrupt on as another error, is then what is behind it.
     """
