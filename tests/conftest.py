@@ -44,3 +44,14 @@ def _own_cache(request, monkeypatch, tmp_path_factory):
 def registry_cache() -> Path:
     """The user's cache, for tests marked `registry`: each package file is fetched once, not once a test run."""
     return Path(os.environ.get("MODELRANK_CACHE", Path.home() / ".cache" / "modelrank"))
+
+
+@pytest.fixture
+def cold_cache(tmp_path, registry_cache) -> Path:
+    """Weights and packages as in the user's cache, nothing extracted or measured yet."""
+    fresh = tmp_path / "cache"
+    fresh.mkdir()
+    for name in ("packages", "weights", "datasets"):
+        (registry_cache / name).mkdir(parents=True, exist_ok=True)
+        (fresh / name).symlink_to(registry_cache / name)
+    return fresh

@@ -23,8 +23,9 @@ import scorers as scorer_pages  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- runs in: (\S+) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
-# Launchers of extras that the tests do without; test_engines.py runs them where they are.
-NOT_INSTALLED = ("hydra/launcher=submitit", "hydra/launcher=ray", "hydra.launcher.gpus_per_node")
+# Launchers of extras that the tests do without; test_launchers.py runs them where they are.
+OF_SLURM = ("partition", "gpus_per_node", "cpus_per_task", "timeout_min")
+NOT_INSTALLED = ("hydra/launcher=submitit", "hydra/launcher=ray", *(f"hydra.launcher.{name}" for name in OF_SLURM))
 INLINE = re.compile(r"`(python run\.py[^`]*)`")
 
 

@@ -1,53 +1,24 @@
-"""The command beyond one process, and stopped: launchers, DDP, signals."""
+"""The command beyond one process, and stopped: joblib, DDP, signals; other launchers: test_launchers.py."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
+from tests.small_run import command, finished
 
-ROOT = Path(__file__).parents[1]
-LEFT_OUT = ("mobilenet_v2", "mobilenet_v2_b", "mobilenet_v2_random", "efficientnet_lite1", "efficientnet_lite2")
-SMALL = [
-    "hub=offline_small",
-    *(f"~models.{name}" for name in LEFT_OUT),  # squeezenet1_1 and efficientnet_lite0 are left
-    "dataset=digits",
-    "dataset.subsample={train: 64, val: 31, test: 41}",
-    "hub.image_size=32",
-    "truth=none",
-]
 TIMES = os.sysconf("SC_CLK_TCK")
 
 
-@pytest.fixture
-def cache(tmp_path, registry_cache) -> Path:
-    """Weights and packages as in the user's cache, nothing extracted or measured yet."""
-    fresh = tmp_path / "cache"
-    fresh.mkdir()
-    for name in ("packages", "weights", "datasets"):
-        (registry_cache / name).mkdir(parents=True, exist_ok=True)
-        (fresh / name).symlink_to(registry_cache / name)
-    return fresh
-
-
-def command(*overrides: str) -> list[str]:
-    flags = [word for word in overrides if word.startswith("-")]  # Hydra takes them before the overrides only
-    words = [word for word in overrides if not word.startswith("-")]  # the last of two settings of one key counts
-    return [sys.executable, str(ROOT / "run.py"), *flags, *SMALL, *words]
-
-
-def finished(*overrides: str) -> str:
-    done = subprocess.run(command(*overrides), capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 @pytest.mark.slow
-def test_joblib_cold_and_warm(tmp_path, cache):
+def test_joblib_cold_and_warm(tmp_path, cold_cache):
     sweep = [
         "-m",
         "hydra/launcher=joblib",
@@ -56,7 +27,7 @@ def test_joblib_cold_and_warm(tmp_path, cache):
         "scorer=disco,ncc",
         "logger=none",
         "extraction.workers=1",  # daemonic processes may have no children but loaders must have theirs
-        f"paths.cache={cache}",
+        f"paths.cache={cold_cache}",
     ]
     tables = []
     for name in ("cold", "warm"):
@@ -66,11 +37,11 @@ def test_joblib_cold_and_warm(tmp_path, cache):
     assert list(cold.status) == ["ok"] * 4
     assert list(cold.job_status) == ["ok"] * 4
     assert cold.score.equals(warm.score)
-    assert len(list((cache / "features").glob("*.safetensors"))) == 2  # each model's once, by one of the two jobs
+    assert len(list((cold_cache / "features").glob("*.safetensors"))) == 2  # each model's once, by one of the two jobs
 
 
 @pytest.mark.registry
-def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cache):
+def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cold_cache):
     out = tmp_path / "out"
     said = finished(
         "stage=finetune",
@@ -83,17 +54,57 @@ def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cache):
         "trainer.devices=2",
         "trainer.sync_batchnorm=false",
         "logger=wandb",
-        f"paths.cache={cache}",
+        f"paths.cache={cold_cache}",
         f"hydra.run.dir={out}",
     )
     (row,) = pd.read_csv(out / "truth.csv").to_dict("records")
     assert row["n_test"] == 41
     assert row["accuracy"] * 41 == pytest.approx(round(row["accuracy"] * 41), abs=1e-4)
     assert row["val_accuracy"] * 31 == pytest.approx(round(row["val_accuracy"] * 31), abs=1e-4)
-    assert len(pd.read_csv(cache / "truth" / "measured.csv")) == 1
+    assert len(pd.read_csv(cold_cache / "truth" / "measured.csv")) == 1
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
     assert said.count("accuracy 0.") == 1  # said once
     assert "sync_dist" not in said
+
+
+@pytest.mark.slow
+def test_ddp_extracts_as_one_process_does_and_begins_with_its_head(tmp_path, cold_cache):
+    """Features of the first model are extracted before there are two processes, those of the second by one of two."""
+    several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=false"]
+    caches = {"one": tmp_path / "one", "two": cold_cache}
+    shutil.copytree(cold_cache, caches["one"], symlinks=True)
+    for name, cache in caches.items():
+        finished(
+            "stage=finetune",
+            "protocol=finetune_offline",
+            "protocol.image_size=32",
+            "protocol.learning_rates=[1e-4]",
+            "protocol.steps=4",
+            "protocol.racing.rung=2",
+            "logger=wandb",
+            *(several if name == "two" else []),
+            f"paths.cache={cache}",
+            f"hydra.run.dir={tmp_path}/{name}_run",
+        )
+        assert len(list((tmp_path / f"{name}_run").glob("wandb/offline-run-*"))) == 1
+    one, two = (
+        {path.name: load_file(path) for path in cache.glob("features/*.safetensors")} for cache in caches.values()
+    )
+    assert len(one) == 2
+    assert one.keys() == two.keys()
+    for name, tensors in one.items():
+        torch.testing.assert_close(two[name], tensors, rtol=1e-5, atol=1e-5)  # sums may be by other numbers of threads
+        assert tensors["image"].tolist() == list(range(95))
+    heads = [
+        {path.parts[-3:]: json.loads(path.read_text())["curve"] for path in cache.glob("truth/*/head/*.json")}
+        for cache in caches.values()
+    ]
+    assert len(heads[0]) == 2
+    assert heads[0] == heads[1]
+    ledgers = [pd.read_csv(cache / "truth" / "measured.csv") for cache in caches.values()]
+    same = ["model", "model_id", "data_id", "protocol_id", "seed", "n_train", "n_test"]
+    assert ledgers[0][same].values.tolist() == ledgers[1][same].values.tolist()
+    assert len(ledgers[1]) == 2
 
 
 @pytest.mark.slow  # how far the run is when the signal comes depends on the machine
@@ -106,7 +117,7 @@ def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cache):
         ("finetune", signal.SIGINT, os.kill),
     ],
 )
-def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cache, stage, sign, kill):
+def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cold_cache, stage, sign, kill):
     out, table = tmp_path / "out", {"score": "scores.csv", "extract": "features.csv", "finetune": "truth.csv"}[stage]
     overrides = [f"stage={stage}", "logger=wandb", "scorer=disco", "stability=null"]
     overrides += ["protocol=finetune_small", "protocol.learning_rates=[0.01]", "protocol.image_size=64"]
@@ -119,13 +130,13 @@ def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cache,
         begun = "features/*.lock"
     with open(tmp_path / "said", "w") as said:
         run = subprocess.Popen(
-            command(*overrides, f"paths.cache={cache}", f"hydra.run.dir={out}"),
+            command(*overrides, f"paths.cache={cold_cache}", f"hydra.run.dir={out}"),
             stdout=said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-    while len(list(cache.glob(begun))) < 2:
+    while len(list(cold_cache.glob(begun))) < 2:
         assert run.poll() is None, (tmp_path / "said").read_text()
         time.sleep(0.1)
     time.sleep(1)
@@ -143,68 +154,3 @@ def test_a_stopped_run_leaves_its_rows_and_ends_its_tracked_run(tmp_path, cache,
     assert "stopped" in (tmp_path / "said").read_text()
     assert "Traceback" not in (tmp_path / "said").read_text()
     assert len(list(out.glob("wandb/offline-run-*/run-*.wandb"))) == 1
-
-
-@pytest.mark.slow
-def test_ray_runs_a_killed_worker_s_job_again(tmp_path, cache):
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    sweep = tmp_path / "sweep"
-    run = subprocess.Popen(
-        command(
-            "-m",
-            "hydra/launcher=ray",
-            "+hydra.launcher.ray.init.num_cpus=2",
-            "+hydra.launcher.ray.init.include_dashboard=false",
-            "stage=score",
-            "scorer=disco,ncc",
-            "stability=null",
-            "logger=none",
-            "extraction.workers=1",
-            f"paths.cache={cache}",
-            f"hydra.sweep.dir={sweep}",
-        )
-    )
-    while not (workers := _jobs_of_ray(sweep)):
-        assert run.poll() is None
-        time.sleep(0.1)
-    os.kill(workers[0], signal.SIGKILL)
-    assert run.wait(timeout=500) == 0
-    rows = pd.read_csv(sweep / "results.csv")
-    assert sorted(zip(rows.scorer, rows.model, strict=True)) == [
-        (scorer, model) for scorer in ("disco", "ncc") for model in ("efficientnet_lite0", "squeezenet1_1")
-    ]
-    assert set(rows.status) == {"ok"}
-    assert len(list((cache / "features").glob("*.safetensors"))) == 2
-
-
-def _jobs_of_ray(sweep: Path) -> list[int]:
-    """Processes that have begun a job of this sweep: Ray names them after the function, Hydra has made their folder."""
-    if not list(sweep.glob("*/.hydra")):
-        return []
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [int(line.split()[0]) for line in listed if line.split()[1].startswith("ray::_run_job")]
-
-
-def test_submitit_slurm_composes():
-    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    shown = finished("--cfg=hydra", "hydra/launcher=submitit_slurm", "hydra.launcher.gres=gpu:1")
-    assert "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher" in shown
-    assert "gres: gpu:1" in shown
-
-
-@pytest.mark.slow
-def test_submitit_local_runs_the_jobs_of_a_sweep(tmp_path, cache):
-    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    finished(
-        "-m",
-        "hydra/launcher=submitit_local",
-        "stage=score",
-        "scorer=disco,ncc",
-        "stability=null",
-        "logger=none",
-        f"paths.cache={cache}",
-        f"hydra.sweep.dir={tmp_path}/sweep",
-    )
-    rows = pd.read_csv(tmp_path / "sweep" / "results.csv")
-    assert sorted(rows.scorer) == ["disco", "disco", "ncc", "ncc"]
-    assert set(rows.status) == {"ok"}

@@ -7,6 +7,12 @@ import sys
 import time
 
 import pytest
+import torch
+
+from modelrank import stopping
+from modelrank.features.extraction import FeatureWriter
+from modelrank.features.store import FeatureStore
+from modelrank.trainers import StepProgress
 
 PROGRAM = """
 import os, sys, time
@@ -176,3 +182,47 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
+
+
+@pytest.mark.parametrize("ends", ["raise RuntimeError('Job not requeued')", "sys.exit(-1)", "return"])
+def test_a_job_of_submitit_that_is_to_end_is_stopped_and_asked_for_again(ends):
+    """Its handler raises an error, exits, or (of a further rank) returns; the error would be one of one model."""
+    job = os.environ | {"SUBMITIT_EXECUTOR": "slurm"}
+    done = subprocess.run([sys.executable, "-c", SUBMITTED.format(ends=ends)], env=job, capture_output=True, text=True)
+    assert done.stdout == "asked for again\nrows are kept\n"
+    assert done.returncode == 128 + signal.SIGUSR2
+
+
+SUBMITTED = """
+import os, signal, sys, time
+from modelrank import stopping
+def requeue(number, frame):
+    print("asked for again")
+    {ends}
+signal.signal(signal.SIGUSR2, requeue)
+for _ in range(2):
+    stopping.heed(begun=True)
+try:
+    try:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        time.sleep(60)
+    except Exception:
+        print("one model failed")
+except KeyboardInterrupt:
+    print("rows are kept")
+    stopping.leave()
+"""
+
+
+def test_a_stop_that_was_swallowed_is_heeded_at_the_next_step(tmp_path, monkeypatch):
+    steps = StepProgress("training", 32)
+    writer = FeatureWriter("model", 2, dtype=torch.float32, store=FeatureStore(tmp_path), key="k")
+    writer.on_predict_start(None, None)
+    batch = (torch.tensor([0]), torch.zeros(1, 3), None)
+    steps.on_train_batch_end(None, None, None, None, 0)
+    writer.write_on_batch_end(None, None, batch, None, None, 0, 0)
+    monkeypatch.setattr(stopping, "asked", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        steps.on_train_batch_end(None, None, None, None, 1)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write_on_batch_end(None, None, batch, None, None, 1, 0)

@@ -1,6 +1,7 @@
 """Sweeps: their table without its jobs, and from the command line with saved features (no network, no images)."""
 
 import os
+import pickle
 import runpy
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from modelrank import sweep
+from modelrank import provenance, sweep
 
 ROOT = Path(__file__).parents[1]
 CELLS = {"model": "null", "model_id": "001234567890", "images": "1234e5678901", "commit": "0012345", "score": "0.10"}
@@ -52,6 +53,16 @@ def test_cells_are_as_the_jobs_wrote_them(tmp_path, job):
     numbers = pd.read_csv(tmp_path / sweep.RESULTS)
     assert numbers.score.tolist() == [0.1] * 4
     assert sweep.already_done()
+
+
+def test_a_job_in_a_launcher_s_process_is_of_the_command_that_swept(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "-m", "seed=0,1"])
+    collect = sweep.CollectRows()
+    collect.on_multirun_start(OmegaConf.create())
+    monkeypatch.setattr(sys, "argv", ["default_worker.py", "--node-manager-port=46083"])
+    taken_along = pickle.loads(pickle.dumps(collect))  # noqa: S301
+    taken_along.on_job_start(OmegaConf.create())
+    assert provenance.command() == "python run.py -m seed=0,1"
 
 
 def test_rows_of_an_earlier_sweep_in_the_folder_are_not_taken(tmp_path, job, monkeypatch):

@@ -1,7 +1,10 @@
-"""Ctrl-C and SIGTERM: a run keeps the rows it has, ends its tracked run, and is gone within seconds.
+"""Ctrl-C, SIGTERM, a SLURM job at its end: a run keeps the rows it has, ends its tracked run, is gone within seconds.
 
 The first signal is a KeyboardInterrupt in the main thread, whatever it does there, so that everything on the way out
 is closed; Lightning makes a SystemExit of it. A second one ends the process at once.
+
+In a job of submitit the signal is its own: it comes before the time is over or the job is preempted, and submitit's
+handler asks SLURM for the job again, or raises an error, which would be taken for the fault of one model.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, MethodType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,6 +37,7 @@ class _Stop:
     def __init__(self, *, begun: bool) -> None:
         self.begun = begun
         self.process, self.number, self.came = os.getpid(), 0, 0.0
+        self.theirs: dict[int, Callable[[int, FrameType | None], object]] = {}  # handlers to be called first
         self.ending = False  # Python has begun to end, or is about to: nothing is left to be stopped
         hook = sys.unraisablehook
         self.otherwise = getattr(hook.__self__, "otherwise", hook) if isinstance(hook, MethodType) else hook
@@ -50,6 +56,9 @@ class _Stop:
         for worker in multiprocessing.active_children():
             if worker.daemon:  # of a loader; left alone it finishes its batch first
                 worker.terminate()
+        if number in self.theirs:
+            with suppress(Exception, SystemExit):
+                self.theirs[number](number, frame)
         raise KeyboardInterrupt
 
     def ignored(self, what: UnraisableHookArgs) -> None:
@@ -70,7 +79,7 @@ _stop = _Stop(begun=True)
 
 
 def heed(*, begun: bool) -> None:
-    """From here on; where somebody else handles these signals (a scheduler's plugin, `nohup`), they go on to.
+    """From here on; where somebody else handles Ctrl-C or SIGTERM (a scheduler's plugin, `nohup`), they go on to.
 
     begun: False where a command begins and there is nothing to be closed: a stop then ends the process at once, and one
     that an earlier command of this process had is forgotten. Afterwards a stop that has come stays asked for.
@@ -87,10 +96,18 @@ def heed(*, begun: bool) -> None:
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) == default or isinstance(signal.getsignal(number), _Stop):
             signal.signal(number, _stop)
+    if "SUBMITIT_EXECUTOR" in os.environ:
+        number = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+        handler = signal.getsignal(number)
+        handler = handler.theirs.get(number) if isinstance(handler, _Stop) else handler
+        if callable(handler):
+            _stop.theirs[number] = handler
+            signal.signal(number, _stop)
 
 
 def again() -> None:
-    """Where an error is about to be taken for the fault of one model: KeyboardInterrupt where a stop was asked for.
+    """KeyboardInterrupt where a stop was asked for: in the steps of long work, since a library may have swallowed the
+    first, and where an error is about to be taken for the fault of one model.
 
     A worker that was ended, or a library that passes the interrupt on as another error, is then what is behind it.
     """

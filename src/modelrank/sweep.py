@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,9 +57,15 @@ class CollectRows(Callback):
     """Hydra callback (conf/hydra/modelrank.yaml)."""
 
     started = 0.0  # of the job, in seconds
+    argv: Sequence[str] = ()  # of the command that sweeps; launchers take this object along, to processes of their own
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.argv = list(sys.argv)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.started = time.time()
+        if self.argv:
+            sys.argv = list(self.argv)  # rows say which command made them: not that of a launcher's worker
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         results = Path(config.hydra.sweep.dir) / RESULTS

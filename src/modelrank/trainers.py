@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 import torch
 
+from modelrank import stopping
 from modelrank.progress import Progress
 from modelrank.types import ModelRankError
 
@@ -66,6 +67,7 @@ class StepProgress(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        stopping.again()  # some library may have swallowed it
         if self.shown is not None:
             self.shown.update(self.batch_size)
 

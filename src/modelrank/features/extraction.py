@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from modelrank import stopping
 from modelrank.data.images import ImageSplit, TransformedImages
 from modelrank.features.store import FeatureStore
 from modelrank.hub.penultimate import FeatureExtractor
@@ -157,6 +158,7 @@ class FeatureWriter(BasePredictionWriter):
         self.unsaved[rows] = True
         assert self.progress is not None
         self.progress.update(len(rows))
+        stopping.again()  # some library may have swallowed it
         late = time.perf_counter() - self.part_started > PART_SECONDS
         if late and not self.done.all():  # when all is done the file follows
             self._save_part()
