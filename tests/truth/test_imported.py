@@ -53,17 +53,28 @@ def titles(found):
     return [title.split()[0] for title in found]
 
 
-def test_rows_that_are_no_longer_in_the_file_are_forgotten(take):
+def test_rows_that_are_no_longer_in_the_file_are_forgotten(take, tmp_path):
     with pytest.raises(NotMeasured):
         take(plain("didgits") + plain("pets"))
     assert take(plain("digits")[:2]).accuracy == {"a": 0.5, "b": 0.6}, "the truth is of the file as it is"
     assert titles(take.remembered()) == [], "what the target was called before is no data set more"
-    take(plain("digits") + plain("pets"), name="moved/mine.csv")
-    take(plain("digits") + plain("cars"))
-    assert titles(take.remembered()) == ["cars"], "a file of the same name takes its place"
+    take(plain("digits") + plain("pets"))
+    (tmp_path / "mine.csv").unlink()
+    take(plain("digits") + plain("cars"), name="moved/mine.csv")
+    assert titles(take.remembered()) == ["cars"], "the file that was moved takes its place"
     take([row | {"hub": "theirs"} for row in plain("digits") + plain("pets")], name="more.csv")
     take([row | {"hub": "theirs"} for row in plain("digits") + plain("boats")], name="others.csv")
     assert titles(take.remembered()) == ["cars", "pets", "boats"], "what was imported from other files stays"
+
+
+def test_two_files_of_one_name_are_both_remembered_and_what_both_have_is_said(take, tmp_path, caplog):
+    take(plain("digits") + plain("pets") + plain("cars", (0.1, 0.2, 0.3)), name="first/results.csv")
+    assert not caplog.records
+    take(plain("digits") + plain("cars") + plain("boats"), name="second/results.csv")
+    found = take.remembered()
+    assert set(titles(found)) == {"pets", "cars", "boats"}
+    assert found["cars by full (results, imported.csv)"].tolist() == [0.5, 0.6, 0.7]
+    assert f"takes the place of 6 accuracies of {tmp_path}/first/results.csv on digits, cars; a column" in caplog.text
 
 
 def test_a_renamed_copy_is_no_data_set_more_and_the_target_in_other_letters_none_at_all(take):

@@ -104,8 +104,9 @@ def _by_name(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add(table: Path, rows: pd.DataFrame, path: Path) -> None:
-    """In the place of all rows of this file, and of the hubs that are called as it: of a file that was moved.
+    """In the place of all rows of this file, and of files of its name that are no longer there: it was moved.
 
+    Of two files that give the same hub's model an accuracy the later one counts; a warning says so.
     Under a lock and by renaming, as the ledger is written."""
     rows = rows.assign(file=str(path.resolve()))
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -113,8 +114,16 @@ def _add(table: Path, rows: pd.DataFrame, path: Path) -> None:
         if table.exists():
             old = published_rows(table)
             old = old.reindex(columns=rows.columns, fill_value="")
-            gone = (old.file == rows.file.iloc[0]) | ((old.hub == path.stem) & (path.stem in set(rows.hub)))
-            rows = pd.concat([old.loc[~gone], rows]).drop_duplicates(list(KEY), keep="last")
+            there = old.file.map(lambda file: Path(file).is_file())
+            moved = (old.hub == path.stem) & (path.stem in set(rows.hub)) & ~there
+            old = old.loc[(old.file != rows.file.iloc[0]) & ~moved]
+            again = old.merge(rows[list(KEY)])
+            if len(again):
+                log.warning(
+                    "%s takes the place of %d accuracies of %s on %s; a column hub of another name keeps both",
+                    path, len(again), _some(again.file), _some(again.dataset),
+                )  # fmt: skip
+            rows = pd.concat([old, rows]).drop_duplicates(list(KEY), keep="last")
         temporary = table.with_name(f".{table.name}.{os.getpid()}.tmp")
         rows.to_csv(temporary, index=False, lineterminator="\n")
         temporary.replace(table)
