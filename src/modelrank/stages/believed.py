@@ -32,7 +32,8 @@ def believed(
     trap, and the order elsewhere is memory.
     """
     scorers = {name: one for name, one in build.scorers(cfg).items() if "features" in facts_of(one).needs}
-    of_scored = replace(asked, models={name: asked.models[name] for name in hub.rows.get("model", ())})
+    scored = hub.rows["model"] if len(hub.rows) else ()
+    of_scored = replace(asked, models={name: asked.models[name] for name in scored})
     ids = scorer_ids(scorers, models, data, of_scored, hub.relative, cfg.hub.image_size)
     scores = pd.DataFrame(
         {name: {m: s.value for m, s in hub.rankings[name].scores.items()} for name in scorers if name in hub.rankings},
