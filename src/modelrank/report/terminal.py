@@ -150,20 +150,19 @@ def rows(table: pd.DataFrame, title: str, console: Console | None = None) -> Non
     """Print any small table of rows (the assets of a run, measured accuracies), a column each; what the column `reason`
     says stands below the table, after the first cell of its row."""
     console = console or _console()
-    reasons = table.get("reason", pd.Series(dtype=str))
-    table = table.drop(columns="reason", errors="ignore")
-    shown = _table(title, console.width)
-    for column in table.columns:
-        numeric = pd.api.types.is_numeric_dtype(table[column])
+    cells, shown = table.drop(columns="reason", errors="ignore"), _table(title, console.width)
+    for column in cells.columns:
+        numeric = pd.api.types.is_numeric_dtype(cells[column])
         shown.add_column(escape(str(column)), justify="right" if numeric else "left", overflow="fold")
-    for row in table.itertuples(index=False):
+    for row in cells.itertuples(index=False):
         shown.add_row(
             *("" if pd.isna(cell) else escape(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in row)
         )
     console.print(shown)
-    for first, reason in zip(table.iloc[:, 0], reasons, strict=False):
-        if isinstance(reason, str) and reason:
-            console.print(f"  [yellow]{escape(str(first))}[/]: {escape(reason)}")
+    if "reason" in table:
+        for first, reason in zip(table.iloc[:, 0], table["reason"], strict=True):
+            if isinstance(reason, str) and reason:
+                console.print(f"  [yellow]{escape(str(first))}[/]: {escape(reason)}")
 
 
 def _table(title: str, width: int) -> Table:
