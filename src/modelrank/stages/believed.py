@@ -33,16 +33,9 @@ def believed(
     Scorers that look at no image (size, published accuracy, the order elsewhere) have no say: the largest first is a
     trap, and the order elsewhere is memory.
     """
-<<<<<<< HEAD
     scorers = {name: one for name, one in build.scorers(cfg).items() if LOOKED & facts_of(one).needs}
     ids = scorer_ids(cfg, scorers, models, data, asked, hub)
     images = len(data.scored_targets()) if isinstance(data, ImageData) else len(data.targets)
-=======
-    scorers = {name: one for name, one in build.scorers(cfg).items() if "features" in facts_of(one).needs}
-    scored = hub.rows["model"] if len(hub.rows) else ()
-    of_scored = replace(asked, models={name: asked.models[name] for name in scored})
-    ids = scorer_ids(scorers, models, data, of_scored, hub.relative, cfg.hub.image_size)
->>>>>>> hf
     scores = pd.DataFrame(
         {name: {m: s.value for m, s in hub.rankings[name].scores.items()} for name in scorers if name in hub.rankings},
         index=list(models),
