@@ -1,6 +1,6 @@
 """What extraction costs beside the networks themselves, and a hub beside one plain pass of a DataLoader a model.
 
-    python experiments/benchmarks/extraction.py             # 1 thread, about 9 minutes of one core
+    python experiments/benchmarks/extraction.py             # 1 thread, about 13 minutes of one core
     python experiments/benchmarks/extraction.py --quick     # a smoke run; its numbers mean nothing
 
 Ratios of CPU seconds (of the process and its workers), both sides in turn within one run, so that other work on the
