@@ -116,6 +116,15 @@ def test_unknown_names_are_answered_with_the_right_ones():
         modelrank.score("disco", FEATURES, LABELS, pcadim=3)
 
 
+def test_arguments_in_the_order_of_the_other_function_are_said():
+    with pytest.raises(
+        ModelRankError, match=r"first argument is a ndarray; give the scorer's name first: score\('disco'"
+    ):
+        modelrank.score(FEATURES, LABELS, "disco")
+    with pytest.raises(ValueError, match="features is empty; give a mapping"):
+        modelrank.rank({}, LABELS)
+
+
 def test_bad_arrays():
     with pytest.raises(ValueError, match="480 NaN"):
         modelrank.score("disco", FEATURES * np.nan, LABELS)

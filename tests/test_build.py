@@ -47,6 +47,43 @@ def test_a_data_set_that_cannot_be_made_is_told_in_one_sentence():
         build.dataset(cfg)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "make", "says"),
+    [
+        (["protocol.learning_rates=[]"], build.protocol, r"^protocol\.learning_rates=\[\]"),
+        (["protocol.learning_rates=[-1]"], build.protocol, r"^protocol\.learning_rates=-1"),
+        (["protocol.batch_size=0"], build.protocol, r"^protocol\.batch_size=0"),
+        (["protocol.image_size=0"], build.protocol, r"^protocol\.image_size=0"),
+        (["protocol.image_size=big"], build.protocol, r"^protocol\.image_size=big"),
+        (["protocol.smallest_crop=2"], build.protocol, r"^protocol\.smallest_crop=2"),
+        (["protocol.precision=fp8"], build.protocol, r"^protocol\.precision=fp8: give one of 32-true"),
+        (["protocol.racing.rung=many"], build.protocol, r"^protocol cannot be made: '<' not supported"),
+        (["protocol=linear_probe", "protocol.strengths=[]"], build.protocol, r"^protocol\.strengths=\[\]"),
+        (["protocol=linear_probe", "protocol.batch_size=0"], build.protocol, r"^protocol\.batch_size=0"),
+        (["+dataset.colour=red"], build.dataset, r"^dataset cannot be made: .*unexpected keyword argument 'colour'"),
+        (["stage=recommend", "constraints.max_parameters=5M"], build.constraints, r"^constraints\.max_parameters=5M"),
+        (["hub=checkpoints", "hub.preprocessing.size=abc"], build.models, r"^preprocessing\.size=abc"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_by_its_key(overrides, make, says, tmp_path):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [*overrides, f"paths.cache={tmp_path}"])
+    with pytest.raises(ModelRankError, match=says):
+        make(cfg)
+
+
+def test_one_learning_rate_is_a_list_of_one():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made = [build.protocol(compose("config", [f"protocol.learning_rates={rates}"])) for rates in ("1e-4", "[1e-4]")]
+    assert made[0].learning_rates == made[1].learning_rates == [1e-4]
+
+
+def test_a_batch_that_is_no_number_is_left_to_the_protocol(tmp_path):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["protocol.batch_size=big", f"paths.run={tmp_path}"])
+    build.refuse_impossible(cfg, sweeping=False)
+
+
 @pytest.mark.parametrize("value", ["/x/my data (1)", "/x/花/数据", "~/images", "/x/a=b,c", "/x/it's", "[a, b"])
 def test_a_value_that_hydra_cannot_read_is_answered_with_its_quoted_form(value, tmp_path):
     with pytest.raises(ModelRankError, match="cannot be read") as refusal:

@@ -50,6 +50,15 @@ def test_whole_floats_that_look_like_quantities_are_classes_with_a_word():
     assert read_targets(y, "regression")[1] == "regression"
 
 
+def test_one_hot_rows_are_several_labels_with_a_word():
+    with pytest.warns(UserWarning, match=r"exactly one 1 in each of 40 rows.*targets\.argmax\(1\).*task='multilabel'"):
+        assert read_targets(np.eye(4)[LABELS], None)[1] == "multilabel"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_targets(np.eye(4)[LABELS], "multilabel")
+        read_targets(np.vstack([np.eye(4)[LABELS], [1, 1, 0, 0]]), None)
+
+
 def test_objects_of_boxes_have_classes_too():
     assert read_targets(LABELS.astype(str), None, boxes=True)[1] == "detection"
 

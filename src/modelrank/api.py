@@ -64,8 +64,13 @@ def score(
     >>> round(modelrank.score("disco", features, labels, components=8, groups=2).value, 2)
     0.75
     """
-    data = _data(features, targets, task, logits=logits, boxes=boxes, image=image, general=general, facts=facts)
-    return _scorer(name, hyperparameters)(data)
+    if not isinstance(name, str):
+        raise ModelRankError(
+            f"the first argument is a {type(name).__name__}; give the scorer's name first: score('disco', features, "
+            "targets)"
+        )
+    bound = _scorer(name, hyperparameters)
+    return bound(_data(features, targets, task, logits=logits, boxes=boxes, image=image, general=general, facts=facts))
 
 
 def rank(
@@ -89,6 +94,8 @@ def rank(
     """
     if not isinstance(features, Mapping):
         raise ValueError(f"features is a {type(features).__name__}; give a mapping, name of a model -> its features")
+    if not features:
+        raise ValueError("features is empty; give a mapping, name of a model -> its features")
     bound = _scorer(scorer, hyperparameters)
     for given, what in ((logits, "logits"), (general, "general"), (facts, "facts")):
         if unknown := set(given or {}) - set(features):

@@ -64,6 +64,9 @@ def _made(spec: DictConfig) -> Any:
             raise error.__cause__ from None
         if located := re.match(r"Error locating target '([\w.]+)\.(\w+)'", str(error)):
             _refuse_absent(*located.groups())
+        if isinstance(cause := error.__cause__, TypeError | ValueError | AttributeError):
+            where = re.search(r"full_key: (\S+)", str(error))
+            raise ModelRankError(f"{where[1] if where else 'the configuration'} cannot be made: {cause}") from error
         raise
 
 
@@ -299,7 +302,7 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
             "protocol.steps or dataset.subsample)"
         )
     count, batch = ranks.expected(cfg), cfg.protocol.get("batch_size", 0)
-    if batch % count:
+    if isinstance(batch, int) and batch % count:
         raise ModelRankError(
             f"protocol.batch_size={batch} images a step cannot be shared equally by {count} processes; "
             "give another protocol.batch_size or trainer.devices"

@@ -115,7 +115,7 @@ def labels(cfg: DictConfig) -> Labels:
     asked = [given for given in hydra.overrides.task if not given.lstrip("+~").startswith(SAID)]
     sweeping = hydra.mode == RunMode.MULTIRUN
     return Labels(
-        name=" ".join([cfg.dataset.name, cfg.hub.name, *asked]),
+        name=" ".join([str(cfg.dataset.name), cfg.hub.name, *asked]),
         group="/".join(Path(hydra.sweep.dir).parts[-2:]) if sweeping else "",
         job_type=hydra.runtime.choices["stage"],
     )

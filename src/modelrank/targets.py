@@ -24,7 +24,7 @@ def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool 
     neither text nor numbers, and for several columns of whole numbers, which may be either.
 
     A warning says so where numbers are taken for classes and these have fewer than two samples on average, or, where
-    they leave gaps as quantities do, fewer than three.
+    they leave gaps as quantities do, fewer than three; and where every row of several labels holds exactly one.
     """
     if task is not None and task not in get_args(Task):
         raise ValueError(
@@ -43,6 +43,12 @@ def read_targets(targets: ArrayLike | Tensor, task: Task | None, *, boxes: bool 
             warnings.warn(
                 f"targets are whole numbers, so they are taken for {found} classes of {len(y)} samples; if they are "
                 "quantities, say task='regression'",
+                stacklevel=4,
+            )
+        if task == "multilabel" and bool((y.sum(1) == 1).all()):
+            warnings.warn(
+                f"targets hold exactly one 1 in each of {len(y)} rows, and are taken for labels of which a sample may "
+                "have several; if the 1 marks its class, give targets.argmax(1), else say task='multilabel'",
                 stacklevel=4,
             )
     if task == "regression":

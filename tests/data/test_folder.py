@@ -83,6 +83,14 @@ def test_class_of_nothing_but_unreadable_images(tmp_path):
         folder(root, on_unreadable="skip").load(tmp_path)
 
 
+def test_one_image_a_class_leaves_none_for_val(tmp_path):
+    root = image_folder(tmp_path / "images", {"a": 1, "b": 1})
+    with pytest.raises(
+        ModelRankError, match=r"no image for the split 'val' .* keeps one image a class: add images, or"
+    ):
+        folder(root).load(tmp_path)
+
+
 def test_one_class(tmp_path):
     with pytest.raises(ModelRankError, match="at least two"):
         folder(image_folder(tmp_path / "images", {"a": 10})).load(tmp_path)
@@ -92,8 +100,11 @@ def test_no_classes_no_folder(tmp_path):
     root = tmp_path / "images"
     root.mkdir()
     (root / "loose.png").write_bytes(png(noise(4, 4, 3)))
+    (tmp_path / "empty").mkdir()
     says = {
-        root: r"one folder of images per class.*dataset\.root=PATH",
+        root: r"1 image\(s\) in .*images are in the folder of no class; give each class one there",
+        root / "loose.png": r"there is no folder .*loose\.png, which dataset\.root names: it is a file",
+        tmp_path / "empty": r"one folder of images per class.*dataset\.root=PATH",
         tmp_path / "nowhere": r"there is no folder .*nowhere, which dataset\.root names",
     }
     for place, words in says.items():
@@ -148,8 +159,9 @@ def test_splits_may_be_named_or_denied(tmp_path):
     assert changed(tmp_path / "i", **{key: {}}).load(tmp_path).classes == ("check", "learn")
     with pytest.raises(ModelRankError, match=r"there is no folder .*nowhere"):
         changed(tmp_path / "i", **{key: {"train": "nowhere"}}).load(tmp_path)
-    with pytest.raises(ModelRankError, match="give train"):
-        changed(tmp_path / "i", **{key: {"test": "check"}}).load(tmp_path)
+    for wrong in ({"test": "check"}, "train", ["train", "test"]):
+        with pytest.raises(ModelRankError, match=r"dataset\.copies\.folder\.splits=.*give \{train: FOLDER\}"):
+            changed(tmp_path / "i", **{key: wrong}).load(tmp_path)
 
 
 def changed(root, **changes):

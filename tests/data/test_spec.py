@@ -129,6 +129,12 @@ def test_no_test_image_is_scored(tmp_path):
     [
         {"val": 0.6, "test": 0.5},
         {"val": 0.0},
+        {"val": "20%"},
+        {"val": None},
+        {"seed": "abc"},
+        {"seed": None},
+        {"seed": -1},
+        {"subsample": {"train": "ten"}},
         {"subsample": {"training": 5}},
         {"subsample": {"train": 1}},
         {"on_unreadable": "ignore"},
@@ -136,8 +142,32 @@ def test_no_test_image_is_scored(tmp_path):
     ],
 )
 def test_wrong_settings_are_refused_by_name(wrong):
-    with pytest.raises(ModelRankError, match=r"dataset\."):
+    with pytest.raises(ModelRankError, match=rf"^dataset\.{max(wrong)}"):
         spec({}, **wrong)
+
+
+def test_a_split_is_named_for_a_subsample():
+    with pytest.raises(ModelRankError, match=r"^dataset\.subsample=60: .*dataset\.subsample\.train=60"):
+        spec({}, subsample=60)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../x", "a/b", "/tmp/a", "a/", None, 1.5])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
+    with pytest.raises(ModelRankError, match=r"^dataset\.name="):
+        spec({}, name=name)
+
+
+def test_a_year_is_a_name_and_a_folder(tmp_path):
+    image_folder(tmp_path / "2024", {"a": 5, "b": 5})
+    data = folder(tmp_path / "2024", name=2024).load(tmp_path / "cache")
+    assert data.name == "2024"
+
+
+def test_a_text_for_a_list_is_a_list_of_one(tmp_path):
+    splits = {"train": part("train", 60)}
+    assert spec(splits, scored="train").load(tmp_path).scored == ("train",)
+    with pytest.raises(ModelRankError, match=r"\('animals',\) in its YAML"):
+        spec(splits, classes="animals").load(tmp_path)
 
 
 def test_classes_must_be_those_of_the_yaml(tmp_path):

@@ -154,6 +154,21 @@ def test_a_file_that_does_not_fit_is_told_by_name_and_shape(tmp_path):
         saved(tmp_path / "e.pth", {**state, "3.bias": torch.zeros(5)}).load_into(small(), tmp_path)
 
 
+def test_a_quantised_file_is_refused(tmp_path):
+    quantised = {name: (100 * value).to(torch.int8) for name, value in small().state_dict().items()}
+    says = r"a\.safetensors: .* is int8, the model has float32: a quantised file; save it dequantised$"
+    with pytest.raises(ModelRankError, match=says):
+        saved(tmp_path / "a.safetensors", quantised).load_into(small(), tmp_path)
+
+
+def test_a_head_to_drop_may_be_one_text(tmp_path):
+    state = {**small().state_dict(), "classifier.weight": torch.zeros(1)}
+    weights, target = saved(tmp_path / "a.pth", state, drop="classifier."), small()
+    weights.load_into(target, tmp_path)
+    assert torch.equal(target[3].weight, state["3.weight"])
+    assert weights.identity() == CheckpointFile(weights.path, drop=["classifier."]).identity()
+
+
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", "net.0."])
 def test_the_prefix_of_a_wrapper_is_found(tmp_path, prefix, caplog):
     source, target = small(), small()

@@ -32,6 +32,13 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
         pretrained(TINY, folder=str(tmp_path)).load(tmp_path)
 
 
+def test_a_quantised_file_is_refused(tmp_path):
+    state = {name: value.to(torch.int8) for name, value in timm.create_model(TINY).state_dict().items()}
+    save_file(state, tmp_path / f"{TINY}.safetensors")
+    with pytest.raises(ModelRankError, match="is int8, the model has float32: a quantised file"):
+        pretrained(TINY, folder=str(tmp_path)).load(tmp_path)
+
+
 @pytest.mark.parametrize("place", ["huggingface", "torch hub"])
 def test_a_cached_file_that_is_not_the_published_one_is_refused(tmp_path, monkeypatch, place):
     source = timm.create_model(TINY)

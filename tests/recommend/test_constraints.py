@@ -5,6 +5,7 @@ from torchvision.models import mobilenet_v2
 from modelrank.hub.model import PretrainedModel
 from modelrank.recommend.constraints import Constraints
 from modelrank.recommend.probe import Probe, probe
+from modelrank.types import ModelRankError
 
 SMALL = Probe(parameters=1_000_000, latency_ms=5.0, step_seconds=0.1, memory_gb=0.5)
 
@@ -25,6 +26,13 @@ SMALL = Probe(parameters=1_000_000, latency_ms=5.0, step_seconds=0.1, memory_gb=
 )
 def test_reasons(constraints, reason):
     assert constraints.broken("MIT (this)", SMALL) == reason
+
+
+@pytest.mark.parametrize("limit", ["max_parameters", "max_latency_ms", "max_memory_gb"])
+@pytest.mark.parametrize("value", ["5M", "6e6", -1])
+def test_a_limit_that_is_no_number_above_0_is_refused(limit, value):
+    with pytest.raises(ModelRankError, match=rf"^constraints\.{limit}={value}: give a number above 0"):
+        Constraints(**{limit: value})
 
 
 def test_probe_measures_what_a_model_costs(tmp_path):

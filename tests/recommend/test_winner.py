@@ -2,6 +2,7 @@ import io
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,8 +104,13 @@ def test_predicts_files_pictures_and_arrays(saved, tmp_path, data):
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert [data.classes[index] for index in probabilities.argmax(1)] == names
     assert found.outputs([]).shape == (0, 3)
-    with pytest.raises(ModelRankError, match=r"no-such\.png"):
-        found.predict(tmp_path / "no-such.png")
+    for wrong in (tmp_path / "no-such.png", "https://here/one.png", tmp_path, tmp_path / "one.png" / "x"):
+        with pytest.raises(
+            ModelRankError, match=rf"{Path(wrong).name}.*; give the path of an image file on this machine$"
+        ):
+            found.predict(wrong)
+    for several in (np.array([str(tmp_path / "one.png")] * 2), np.array([str(tmp_path / "one.png")] * 2, object)):
+        assert found.predict(several) == names[:1] * 2
     assert found.predict(np.stack(arrays)) == names
     assert repr(found).startswith(f"FineTuned({found.facts['name']} on ")
 

@@ -37,7 +37,7 @@ def test_three_columns_are_enough_and_stay_in_memory(take):
     assert truth.source == "mine.csv"
     found = take.remembered()
     assert found.shape == (3, 1)
-    assert found.columns[0].startswith("pets by full (mine")
+    assert found.columns[0].startswith("pets by not stated (mine")
     with pytest.raises(
         NotMeasured, match=r"no accuracies of a, b, c on digits; its data sets are cars, pets; no measured"
     ):
@@ -140,7 +140,7 @@ def test_seeds_with_a_decimal_point_are_the_same_seeds(take, tmp_path):
 @pytest.mark.parametrize(("rows", "says"), [
     ([{"dataset": "x", "model": "a"}], "lacks the columns accuracy; it has dataset, model$"),
     (plain("x", (50, 60, 70)), r"mine\.csv: 3 accuracies are missing or no fraction of 1, first 50\.0 of a on x; perc"),
-    (plain("x") + plain("x"), r"rows are there twice, first \(mine, x, a, full\)"),
+    (plain("x") + plain("x"), r"rows are there twice, first \(mine, x, a, not stated\)"),
     (plain("digits") + [row | {"protocol": "linear"} for row in plain("digits")], "by several ways"),
     ([*plain("x"), {"dataset": "x", "model": "d", "accuracy": 0.1, "metric": "r2"}], "different metrics"),
     ("dataset,model,accuracy\n", "has no rows; give one for each accuracy: dataset, model, accuracy"),

@@ -57,6 +57,10 @@ class FolderCopy:
         return None
 
     def wanted(self, places: Places) -> str:
+        if places.own.is_dir() and (flat := _direct(places.own)):
+            return (
+                f"{len(flat)} image(s) in {shown(places.own)} are in the folder of no class; give each class one there"
+            )
         return f"put one folder of images per class into {places.own}, or give another place: dataset.root=PATH"
 
     def fetch(self, places: Places) -> None:
@@ -102,9 +106,12 @@ class FolderCopy:
     def _parts(self, root: Path, left_out: LeftOut) -> dict[str, Path]:
         """split -> folder that holds the class folders."""
         if self.splits:
-            if "train" not in self.splits or not set(self.splits) <= set(SPLITS):
-                raise ModelRankError(f"{OPTION}={dict(self.splits)}: give train, and perhaps val and test, or {{}}")
-            given = {name: root / folder for name, folder in self.splits.items()}
+            named = isinstance(self.splits, Mapping) and "train" in self.splits and set(self.splits) <= set(SPLITS)
+            if not named:
+                raise ModelRankError(
+                    f"{OPTION}={self.splits}: give {{train: FOLDER}}, and perhaps val and test, or {{}}"
+                )
+            given = {name: root / str(folder) for name, folder in self.splits.items()}
             if absent := [shown(path) for path in given.values() if not path.is_dir()]:
                 raise ModelRankError(f"{OPTION}: there is no folder {absent[0]}")
             return given

@@ -55,8 +55,10 @@ def opened(path: str | Path | BinaryIO, name: str = "") -> Iterator[Image.Image]
         with Image.open(path, formats=FORMATS) as image:
             yield image
     except Exception as error:  # decoders raise errors of every kind on damaged bytes
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        way_out = "give the path of an image file on this machine" if absent else "mend or remove the file"
         raise ModelRankError(
-            f"cannot read the image {name or shown(Path(str(path)))}: {fault(error)}; mend or remove the file"
+            f"cannot read the image {name or shown(Path(str(path)))}: {fault(error)}; {way_out}"
         ) from error
 
 

@@ -14,6 +14,7 @@ from modelrank.data.copies import Contents, ImageCopy, Places
 from modelrank.data.images import ImageData, ImageSplit, Metric, check_metric, repeated
 from modelrank.data.sampling import draw
 from modelrank.keys import key
+from modelrank.settings import check_number, texts
 from modelrank.types import Availability, MissingAsset, ModelRankError, Task
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,27 @@ class DatasetSpec:
     mirror: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("classes", "scored"):
+            object.__setattr__(self, name, texts(getattr(self, name)))
+        if isinstance(self.name, int):  # a year, say
+            object.__setattr__(self, "name", str(self.name))
+        if not isinstance(self.name, str) or self.name in ("", "..") or Path(self.name).name != self.name:
+            raise ModelRankError(f"dataset.name={self.name!r} names a folder of files too: give text without /")
         _check_scored(self.scored)
-        if min(self.val, self.test) <= 0 or self.val + self.test >= 1:
+        check_number("dataset.seed", self.seed, least=0, whole=True)
+        for name in ("val", "test"):
+            check_number(f"dataset.{name}", getattr(self, name), above=0, most=1)
+        if self.val + self.test >= 1:
             raise ModelRankError(
                 f"dataset.val={self.val}, dataset.test={self.test}: give shares that leave a train set"
             )
+        if not isinstance(self.subsample, Mapping | None):
+            raise ModelRankError(
+                f"dataset.subsample={self.subsample}: say of which split: dataset.subsample.train={self.subsample}"
+            )
         for split, size in (self.subsample or {}).items():
-            if split not in ("train", "val", "test", "rest") or (size is not None and size < 2):
+            fits = size is None or (isinstance(size, int) and size >= 2)
+            if split not in ("train", "val", "test", "rest") or not fits:
                 raise ModelRankError(
                     f"dataset.subsample.{split}={size}: give train, val, test, rest: 2 or more, or null (all)"
                 )
@@ -109,7 +124,9 @@ class DatasetSpec:
         splits = {name: self._subsample(name, split) for name, split in complete.items()}
         for name, split in splits.items():
             if not len(split):
-                raise ModelRankError(f"{self.name}: no image for the split {name!r} in {contents.source}")
+                own = name in contents.splits
+                cut = "" if own else "; it is cut from train, which keeps one image a class: add images, or this split"
+                raise ModelRankError(f"{self.name}: no image for the split {name!r} in {contents.source}{cut}")
             if self.task == "detection" and not any(len(boxes.labels) for boxes in split.targets):
                 raise ModelRankError(
                     f"{self.name}: no object in the {len(split)} {name} images of {contents.source}; put their "
@@ -137,7 +154,7 @@ class DatasetSpec:
 
     def _places(self, cache: Path) -> Places:
         store = Path(cache).expanduser() / "datasets" / self.name
-        own = Path(self.root).expanduser() if self.root else store
+        own = Path(str(self.root)).expanduser() if self.root else store
         return Places(own, store, Path(cache).expanduser(), self.on_unreadable)
 
     def _copies(self) -> list[ImageCopy]:
@@ -236,8 +253,9 @@ class DatasetSpec:
 
 def _ways(copies: Sequence[ImageCopy], places: Places) -> str:
     """What the user can do to have the images."""
-    if copies and places.own != places.store and not places.own.exists():
-        return f"there is no folder {places.own}, which dataset.root names"
+    if copies and places.own != places.store and not places.own.is_dir():
+        what = ": it is a file" if places.own.exists() else ""
+        return f"there is no folder {places.own}, which dataset.root names{what}"
     if not copies:
         return f"dataset.root={places.own} is for files of your own, but this set is made from packages; leave it out"
     return "; or ".join(copy.wanted(places) for copy in copies)

@@ -17,8 +17,9 @@ from modelrank.hub.architectures import resnet50_trunk
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.hub.state_dicts import RULES, read_checkpoint
-from modelrank.hub.weights import check_fit, renamed
+from modelrank.hub.weights import check_fit, check_floating, renamed
 from modelrank.keys import digest
+from modelrank.settings import texts
 from modelrank.types import Availability, MissingAsset, ModelRankError
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ class CheckpointFile:
     prefix: str = ""
     drop: Sequence[str] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drop", texts(self.drop))
 
     def availability(self, cache: Path, name: str) -> Availability:
         if self._path.is_file():
@@ -69,6 +73,7 @@ class CheckpointFile:
                 "it does not have (hub.drop); for a file without a head a network without one (timm.create_model with "
                 "num_classes=0, modelrank.hub.architectures.resnet50_trunk)"
             ) from None
+        check_floating(found, state, where=str(self._path))
         state.update(found)  # keeps the versions of the modules, which some check
         model.load_state_dict(state)
 

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from modelrank.settings import check_number
 from modelrank.types import ModelRankError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -36,7 +37,9 @@ class Preprocessing:
     std: Sequence[float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if not 0 < self.size <= self.resize:
+        for key in ("size", "resize"):
+            check_number(f"preprocessing.{key}", getattr(self, key), least=1, whole=True)
+        if self.size > self.resize:
             raise ModelRankError(f"preprocessing: needs 0 < size <= resize, got size={self.size}, resize={self.resize}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ModelRankError(f"preprocessing: mean {self.mean} and std {self.std} must be 3 numbers, std positive")
@@ -45,6 +48,7 @@ class Preprocessing:
 
     def at(self, size: int | None) -> Preprocessing:
         """The same rule at another size (the margin is scaled in proportion); None keeps the model's own."""
+        check_number("image_size", size, least=1, whole=True, null=True)
         return self if size is None else replace(self, size=size, resize=round(self.resize * size / self.size))
 
     def evaluation(self) -> Callable[[Image], Tensor]:

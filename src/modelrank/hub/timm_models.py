@@ -22,6 +22,7 @@ from modelrank.hub.checkpoint_files import SUFFIXES
 from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.hub.state_dicts import RULES, read_checkpoint
+from modelrank.hub.weights import check_floating
 from modelrank.keys import digest
 from modelrank.packages import impatient
 from modelrank.types import Availability, MissingAsset, ModelRankError
@@ -132,6 +133,8 @@ class TimmWeights:
         """
         own = self._own()
         overlay = {"state_dict": clean_state_dict(read_checkpoint(own, self.key))} if own else None
+        if overlay:
+            check_floating(overlay["state_dict"], model.state_dict(), where=str(own))
         try:
             with impatient(), torch.random.fork_rng(devices=[]):
                 loaded = timm.create_model(self.model, pretrained=True, pretrained_cfg_overlay=overlay, **self.options)

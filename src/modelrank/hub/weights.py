@@ -131,6 +131,16 @@ def check_fit(found: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size],
             raise ModelRankError(f"{where}: {name} is {list(found[name])}, the model has {list(shape)}")
 
 
+def check_floating(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
+    """ModelRankError where the file has whole numbers for what is floating in the model: they would need a scale."""
+    for name, value in found.items():
+        if wanted.get(name, value).is_floating_point() and not value.is_floating_point():
+            has, needs = (str(each.dtype).removeprefix("torch.") for each in (value, wanted[name]))
+            raise ModelRankError(
+                f"{where}: {name} is {has}, the model has {needs}: a quantised file; save it dequantised"
+            )
+
+
 def _joined(parts: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     groups: dict[str, dict[int, Tensor]] = {}
     for name, value in parts.items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from modelrank.recommend.probe import Probe
+from modelrank.settings import check_number
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,10 @@ class Constraints:
     max_latency_ms: float | None = None
     max_memory_gb: float | None = None
     licence: str | Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_parameters", "max_latency_ms", "max_memory_gb"):
+            check_number(f"constraints.{name}", getattr(self, name), above=0, null=True)
 
     def broken(self, licence: str, probe: Probe) -> str:
         """Why a model is out, or ''."""

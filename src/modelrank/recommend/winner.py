@@ -198,7 +198,8 @@ def _put(network: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 def _several(images: Any) -> list[Picture]:
-    batch = isinstance(images, np.ndarray) and images.ndim == 4
+    several = isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind in "OUT"  # a table's column
+    batch = several or (isinstance(images, np.ndarray) and images.ndim == 4)
     one = isinstance(images, Picture | torch.Tensor) and not batch
     given: list[Any] = [images] if one or not isinstance(images, Iterable) else [*images]
     for image in given:

@@ -17,7 +17,7 @@ from modelrank.types import ModelRankError
 
 def run_facts(cfg: DictConfig) -> dict[str, Any]:
     """The columns that every row of a run shares."""
-    return {"hub": cfg.hub.name, "dataset": cfg.dataset.name, "seed": cfg.seed, "versions": versions()}
+    return {"hub": cfg.hub.name, "dataset": str(cfg.dataset.name), "seed": cfg.seed, "versions": versions()}
 
 
 def finish(cfg: DictConfig, tracker: Tracker, name: str, rows: pd.DataFrame) -> pd.DataFrame:

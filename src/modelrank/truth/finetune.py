@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from modelrank.data.decoded import Shrink
 from modelrank.data.images import ImageData, Transform, in_memory
 from modelrank.data.module import ImageDataModule
+from modelrank.features.extract import PRECISIONS
 from modelrank.hub.model import PretrainedModel, has_depthwise
 from modelrank.hub.penultimate import replace_head
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.settings import check_number, numbers
 from modelrank.truth.arm import Arm
 from modelrank.truth.frozen import LinearProbe
 from modelrank.truth.grid import Point, Racing, every, label, race
@@ -83,6 +85,16 @@ class FineTuning:
     probe: LinearProbe | None = None
 
     def __post_init__(self) -> None:
+        for name, limits in (("learning_rates", {"above": 0}), ("weight_decays", {"least": 0})):
+            object.__setattr__(self, name, numbers(f"protocol.{name}", getattr(self, name), **limits))
+        for name, least in (("steps", 1), ("batch_size", 1), ("checkpoint_every", 1), ("workers", 0)):
+            check_number(f"protocol.{name}", getattr(self, name), least=least, whole=True)
+        check_number("protocol.image_size", self.image_size, least=1, whole=True, null=True)
+        check_number("protocol.smallest_crop", self.smallest_crop, above=0, most=1)
+        check_number("protocol.head_learning_rate", self.head_learning_rate, above=0, null=True)
+        for name in ("precision", "depthwise_precision"):
+            if (given := getattr(self, name)) not in PRECISIONS:
+                raise ModelRankError(f"protocol.{name}={given}: give one of {', '.join(PRECISIONS)}")
         if self.racing is None:
             return
         if len(self.weight_decays) != 1:

@@ -18,6 +18,7 @@ from modelrank.features.extract import extract
 from modelrank.features.store import FeatureStore
 from modelrank.hub.model import PretrainedModel
 from modelrank.linear import binary_cross_entropy, cross_entropy, fit, square
+from modelrank.settings import check_number, numbers
 from modelrank.truth.grid import Point, every, label, remembered
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.protocol import MakeTrainer, Outcome, check_task
@@ -44,6 +45,12 @@ class LinearProbe:
     workers: int
     iterations: int = 200
     refit: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strengths", numbers("protocol.strengths", self.strengths, least=0))
+        check_number("protocol.image_size", self.image_size, least=1, whole=True, null=True)
+        for name, least in (("batch_size", 1), ("workers", 0), ("iterations", 1)):
+            check_number(f"protocol.{name}", getattr(self, name), least=least, whole=True)
 
     def numbers(self) -> dict[str, object]:
         """What decides the result, for the protocol's hash."""

@@ -28,9 +28,9 @@ def imported(
 
     file: a CSV. With the columns of a ledger (model_id, data_id, protocol_id, seed; as another user's measured.csv has
     them) its rows are matched by identity, and go into `ledger_table`. Else it needs dataset, model and accuracy
-    (0..1); its rows are matched by name, and go into `named_table`; hub (the file's name), protocol (full), metric
-    (accuracy), source (the file's name) and seed (runs are averaged) may be given. Imported again, the file's rows take
-    the place of all that it had before.
+    (0..1); its rows are matched by name, and go into `named_table`; hub (the file's name), protocol (not stated),
+    metric (accuracy), source (the file's name) and seed (runs are averaged) may be given. Imported again, the file's
+    rows take the place of all that it had before.
 
     NotMeasured: nothing on the data set asked for (the memory has the rows all the same). ModelRankError names the file
     and what is wrong with it, or that it holds accuracies by several protocols.
@@ -85,7 +85,7 @@ def _by_name(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     rows = table.rename(columns=str.strip).apply(lambda cells: cells.str.strip())
     if missing := [column for column in LEAST if column not in rows]:
         raise ModelRankError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(rows)}")
-    given = {"hub": path.stem, "protocol": "full", "metric": "accuracy", "source": path.name}
+    given = {"hub": path.stem, "protocol": "not stated", "metric": "accuracy", "source": path.name}
     rows = rows.assign(**{name: value for name, value in given.items() if name not in rows})
     rows["accuracy"] = pd.to_numeric(rows.accuracy, errors="coerce")
     rows = valid(rows, path)
