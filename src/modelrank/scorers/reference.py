@@ -67,7 +67,6 @@ def static_order(data: FeatureSet) -> Score:
         None, beside having fine-tuned these models on other data sets.
 
     Fails:
-        A model that was never measured beside two others has no rank. A target unlike all the others is ordered as they
-        are.
+        A model that was never measured has no rank. A target unlike all the others is ordered as they are.
     """
     return Score(-data.facts["mean_rank_elsewhere"])
