@@ -7,7 +7,8 @@
     python experiments/benchmarks/scorers.py --quick      # a smoke run of all parts; its numbers mean nothing
 
 Writes disco.csv and scorers.csv (or streaming.csv) and the same name with .json, the machine, into --out. Each
-measurement is a process of its own, so that its peak memory is its own. Seconds count only on a quiet machine.
+measurement is a process of its own, so that its peak memory is its own. Rows of scorers.csv are CPU seconds of one
+thread, which other work hardly changes; seconds of DISCO and of streaming count only on a quiet machine.
 """
 
 from __future__ import annotations
