@@ -4,7 +4,7 @@ For each protocol that fine-tunes at 112 px: cells that reach the linear probe o
 binomial error of the test, and how well the orders of two seeds, of S and 2 S steps and of two data sets agree (tau_w
 over the models that both have, five or more). Of two seeds also how far a value moves (its standard deviation, from
 that of the differences), and what the best by one seed loses by the other, on average: by a table of one seed no
-selection can be expected to do better. What is not complete (second seeds, elpv) lies in a table of its own.
+selection can be expected to do better.
 """
 
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def checks(rows: pd.DataFrame, protocol: str) -> Iterator[str]:
 
 
 def main() -> None:
-    rows = pd.concat([pd.read_csv(HERE / name) for name in ("measured.csv", "unfinished.csv")])
+    rows = pd.read_csv(HERE / "measured.csv")
     for protocol in ("finetune_offline", "finetune_probed_head", "finetune_random_head"):
         print(f"{protocol}:")
         for line in checks(rows, protocol):
