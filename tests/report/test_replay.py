@@ -15,7 +15,7 @@ FOLDER = ROOT / "experiments/results/replay"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    drawn = race.draw(TRIALS, "a<b>", "accuracy")
+    drawn = race.draw(TRIALS, "a<b>", "accuracy", 240)
     return race.write(tmp_path_factory.mktemp("page"), "a", MODELS, drawn, {}, MADE, "", shipped(FOLDER)).read_text()
 
 

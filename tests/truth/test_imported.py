@@ -73,7 +73,7 @@ def test_two_files_of_one_name_are_both_remembered_and_what_both_have_is_said(ta
     take(plain("digits") + plain("cars") + plain("boats"), name="second/results.csv")
     found = take.remembered()
     assert set(titles(found)) == {"pets", "cars", "boats"}
-    assert found["cars by full (results, imported.csv)"].tolist() == [0.5, 0.6, 0.7]
+    assert found["cars by not stated (results, imported.csv)"].tolist() == [0.5, 0.6, 0.7]
     assert f"takes the place of 6 accuracies of {tmp_path}/first/results.csv on digits, cars; a column" in caplog.text
 
 
