@@ -71,7 +71,7 @@ def told_apart(scores: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     if len(rows):
         widths = (rows.score_high.astype(float) - rows.score_low.astype(float)).groupby(rows.scorer).median()
         for name in scores.columns.intersection(widths.dropna().index):
-            own = scores[name].dropna().sort_values()
+            own = pd.Series(scores[name]).dropna().sort_values()
             told[name] = own.groupby((own.diff() >= TELL * widths[name]).cumsum()).transform("mean")
     return told
 
