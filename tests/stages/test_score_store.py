@@ -79,6 +79,24 @@ def test_what_scorers_compute_with_is_part_of_their_code_and_versions(tmp_path, 
     assert list(known.values()) == [0, 1, 2, 3, 4]
 
 
+def test_words_about_scorers_are_no_part_of_their_code(tmp_path, monkeypatch):
+    solver = tmp_path / "linear.py"
+    monkeypatch.setattr(score_store, "LINEAR", solver)
+
+    def code(source):
+        solver.write_text(source)
+        score_store.code.cache_clear()
+        return score_store.code()
+
+    told = code('"""A module."""\n\ndef solve(x):\n    """Solves."""\n    return [x, 1]  # both\n')
+    assert told == code(
+        'def solve(x):\n    """Solves\n    it."""\n    # both\n    return [\n        x,\n        1,\n    ]\n'
+    )
+    assert told != code("def solve(x):\n    return [x, 2]\n")
+    assert told != code('def solve(x):\n    x = "A text that is no docstring"\n    return [x, 1]\n')
+    score_store.code.cache_clear()
+
+
 def test_a_damaged_file_is_computed_anew(tmp_path):
     store = ScoreStore(tmp_path)
     store.remembered("a", lambda: Scored(Score(1.0), "", ""))
