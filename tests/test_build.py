@@ -106,6 +106,7 @@ def test_a_folder_is_called_as_it_is_called(dataset, tmp_path, monkeypatch):
     given = {"/x/leaves": "leaves", "~/leaves/": "leaves", ".": "花", "/": "root"}
     assert {path: name(f"dataset.root='{path}'") for path in given} == given
     assert name("dataset.root=/x/leaves", "dataset.name=oaks") == "oaks"
+    assert name("dataset.root=null") == name() == "folder"
 
 
 def refused(*overrides):

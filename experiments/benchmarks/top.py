@@ -51,7 +51,9 @@ def one(hub: str, left_out: Sequence[str], dataset: str, top: int, folder: Path)
         return cfg
 
     for name in images.scored:  # decodes
-        list(images.shrunk(name, images.pixels.shrinks[0]))  # type: ignore[call-overload]  it can be indexed
+        shrunk = images.shrunk(name, images.pixels.shrinks[0])
+        for index in range(len(shrunk)):
+            shrunk[index]
     first = next(iter(models))
     score_hub(stored("warm"), {first: models[first]}, images.sampled(SHARES[0]))  # loads libraries
     seconds, scores, cfg = {}, {}, stored("all")

@@ -47,8 +47,8 @@ ConfigStore.instance().store("all", {"defaults": _single_scorers()}, group="scor
 
 def _folder_name(*, _parent_: DictConfig) -> str:
     """Of root=~/photos/leaves/ 'leaves', of root=. the folder that the user stands in."""
-    if OmegaConf.is_missing(_parent_, "root"):
-        return "folder"  # that the root is missing is said elsewhere
+    if OmegaConf.is_missing(_parent_, "root") or _parent_.root is None:
+        return "folder"  # of the cache; where the root must be given, that is said elsewhere
     return Path(_parent_.root).expanduser().absolute().name or "root"
 
 

@@ -23,8 +23,8 @@ def check_number(
     """ModelRankError unless the value of `key` is a number, `whole` or any, within its limits; or None where `null`."""
     if value is None and null:
         return
-    is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-    if not (is_number and least <= value <= most and value > above):  # type: ignore[operator]
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (least <= number <= most and number > above) or (whole and not isinstance(value, Integral)):
         limits = [f"{word} {limit:g}" for word, limit in (("at least", least), ("above", above), ("at most", most))]
         wanted = " and ".join(limit for limit in limits if "inf" not in limit)
         raise ModelRankError(

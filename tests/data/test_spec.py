@@ -151,7 +151,7 @@ def test_a_split_is_named_for_a_subsample():
         spec({}, subsample=60)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../../x", "a/b", "/tmp/a", "a/", None, 1.5])
+@pytest.mark.parametrize("name", ["", ".", "..", "../../x", "a/b", "/a", "a/", None, 1.5])
 def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
     with pytest.raises(ModelRankError, match=r"^dataset\.name="):
         spec({}, name=name)

@@ -92,8 +92,7 @@ def placed(table: pd.DataFrame) -> pd.DataFrame:
 
     If the best models alone were trained there, the last of them is no bad model. How far they move is fitted by least
     squares: z is of the model plus, where a set has gaps, of the set. They spread no more than these models do by
-    the mean of all sets. Where the published hubs were measured on one or two of their sets, and on the others the
-    first three or five models alone, that orders the models at tau_w .67 to .71; as they are at .53 to .63.
+    the mean of all sets.
     """
     z = table.to_numpy(copy=True)
     known = ~np.isnan(z)
