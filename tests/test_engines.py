@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from tests.small_run import command, finished
 
+import modelrank
+
 TIMES = os.sysconf("SC_CLK_TCK")
 
 
@@ -40,9 +42,28 @@ def test_joblib_cold_and_warm(tmp_path, cold_cache):
     assert len(list((cold_cache / "features").glob("*.safetensors"))) == 2  # each model's once, by one of the two jobs
 
 
+# The command, whose further ranks read a network when the first has saved it; each says which checkpoints it finds.
+LATE = """
+import os, sys, time
+from pathlib import Path
+from modelrank.__main__ import run
+from modelrank.truth.finetune import FineTuning
+
+measured = FineTuning.measured
+def late(*given, folder, **more):
+    while os.environ.get("LOCAL_RANK", "0") != "0" and not Path("OUT/model/model.json").exists():
+        time.sleep(1)
+    print("FOUND", len(list(folder.glob("*/last.ckpt"))), file=sys.stderr)
+    return measured(*given, folder=folder, **more)
+FineTuning.measured = late
+run()
+"""
+
+
 @pytest.mark.registry
-def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cold_cache):
-    out = tmp_path / "out"
+def test_ddp_measures_each_test_image_once_and_tracks_and_keeps_one_run(tmp_path, cold_cache):
+    out, script = tmp_path / "out", tmp_path / "late.py"
+    script.write_text(LATE.replace("OUT", str(out)))
     said = finished(
         "stage=finetune",
         "~models.efficientnet_lite0",  # torch has no batch normalisation over processes on a CPU
@@ -54,8 +75,10 @@ def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cold_cac
         "trainer.devices=2",
         "trainer.sync_batchnorm=false",
         "logger=wandb",
+        "keep=best",
         f"paths.cache={cold_cache}",
         f"hydra.run.dir={out}",
+        script=script,
     )
     (row,) = pd.read_csv(out / "truth.csv").to_dict("records")
     assert row["n_test"] == 41
@@ -64,6 +87,9 @@ def test_ddp_measures_each_test_image_once_and_tracks_one_run(tmp_path, cold_cac
     assert len(pd.read_csv(cold_cache / "truth" / "measured.csv")) == 1
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
     assert said.count("accuracy 0.") == 1  # said once
+    assert said.count("FOUND 1") == 2  # by both, before it is given back
+    assert not list(cold_cache.glob("truth/*/*/last.ckpt"))
+    assert modelrank.load(out).facts["test"] == pytest.approx(row["accuracy"])
     assert "sync_dist" not in said
 
 

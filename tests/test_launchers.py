@@ -167,7 +167,9 @@ def test_slurm_fine_tunes_and_a_job_whose_time_is_over_goes_on_by_the_same_comma
         run.terminate()  # it waits for the job
         assert "stopped; the rows that were finished" in (slurm / "said0").read_text()
         assert "failed" not in (slurm / "said0").read_text()
-        assert pd.read_csv(results).seed.tolist() == [1, 1]
+        rows = pd.read_csv(results)
+        assert rows.seed[rows.job_status == "ok"].tolist() == [1, 1]
+        assert rows.overrides[rows.job_status == "unfinished"].str.contains("seed=0").tolist() == [True]
     subprocess.run(again, check=True, timeout=500)
     assert "requeueing" not in (slurm / "said0").read_text()  # Lightning's word on it, once a training
     for table in (tmp_path / "ledger.csv", results):

@@ -23,12 +23,12 @@ CELLS = {"model": "null", "model_id": "001234567890", "images": "1234e5678901", 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
-    """A function (number, **cells of its row): ends a job of the sweep in tmp_path."""
+    """A function (number, **cells of its row): begins and ends a job of the sweep in tmp_path; without cells it is
+    killed before its end."""
 
-    def ended(number: int, **cells: str) -> None:
+    def run(number: int, **cells: str) -> None:
         folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "scores.csv").write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+        folder.mkdir(exist_ok=True)
         hydra = SimpleNamespace(
             mode=RunMode.MULTIRUN,
             job=SimpleNamespace(num=number),
@@ -37,9 +37,34 @@ def job(tmp_path, monkeypatch):
             overrides=SimpleNamespace(task=[f"seed={number}"]),
         )
         monkeypatch.setattr(sweep.HydraConfig, "get", lambda: hydra)
-        sweep.CollectRows().on_job_end(OmegaConf.create(), JobReturn(status=JobStatus.COMPLETED))
+        collect = sweep.CollectRows()
+        collect.on_job_start(OmegaConf.create())
+        if cells:
+            (folder / "scores.csv").write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+            collect.on_job_end(OmegaConf.create(), JobReturn(status=JobStatus.COMPLETED))
 
-    return ended
+    return run
+
+
+def test_a_killed_job_has_a_row_until_it_is_done(tmp_path, job):
+    job(0, **CELLS)
+    job(1)
+    job(2, **CELLS)
+    job(0)  # its rows of the first time stay
+    rows = pd.read_csv(tmp_path / sweep.RESULTS, dtype=str, keep_default_na=False)
+    assert list(rows) == [*CELLS, "job", "overrides", "job_status", "job_error"]
+    assert rows.sort_values("job").job_status.tolist() == ["ok", "unfinished", "ok"]
+    (error,) = rows.job_error[rows.job_status == "unfinished"]
+    assert error == "it was killed or stopped, or is running; skip_done=true does it again"
+    job(1, **CELLS)
+    assert pd.read_csv(tmp_path / sweep.RESULTS).job_status.tolist() == ["ok"] * 3
+
+
+def test_a_job_that_leaves_no_rows_is_done_all_the_same(tmp_path, job, monkeypatch):
+    monkeypatch.setattr(sweep, "ROW_FILES", ())
+    job(0, **CELLS)
+    (row,) = pd.read_csv(tmp_path / sweep.RESULTS, keep_default_na=False).to_dict("records")
+    assert row == {"job": 0, "overrides": "seed=0", "job_status": "ok", "job_error": ""}
 
 
 def test_cells_are_as_the_jobs_wrote_them(tmp_path, job):
@@ -61,14 +86,18 @@ def test_a_job_in_a_launcher_s_process_is_of_the_command_that_swept(monkeypatch)
     collect.on_multirun_start(OmegaConf.create())
     monkeypatch.setattr(sys, "argv", ["default_worker.py", "--node-manager-port=46083"])
     taken_along = pickle.loads(pickle.dumps(collect))  # noqa: S301
+    monkeypatch.setattr(sweep.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.RUN))
     taken_along.on_job_start(OmegaConf.create())
     assert provenance.command() == "python run.py -m seed=0,1"
 
 
-def test_rows_of_an_earlier_sweep_in_the_folder_are_not_taken(tmp_path, job, monkeypatch):
-    monkeypatch.setattr(sweep.CollectRows, "started", os.stat(tmp_path).st_mtime + 3600)
+def test_rows_of_an_earlier_sweep_in_the_folder_are_not_taken(tmp_path, job):
+    (tmp_path / "0").mkdir()
+    earlier = tmp_path / "0" / "ranking.csv"
+    earlier.write_text("tau_w\n1\n")
+    os.utime(earlier, (0, 0))
     job(0, **CELLS)
-    assert not (tmp_path / sweep.RESULTS).exists()
+    assert "tau_w" not in pd.read_csv(tmp_path / sweep.RESULTS)
 
 
 @pytest.fixture

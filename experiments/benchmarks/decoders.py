@@ -35,12 +35,6 @@ def pillow(path: Path) -> np.ndarray:
     return SHRINK(as_rgb(path))
 
 
-def pillow_uncopied(path: Path) -> np.ndarray:
-    """Without the copy that `as_rgb` makes of a decoded picture which is RGB and upright."""
-    with Image.open(path) as image:
-        return SHRINK(image)
-
-
 def pillow_draft(path: Path) -> np.ndarray:
     """Decoded at 1/2, 1/4 or 1/8 of its size, no less than is wanted."""
     with Image.open(path) as image:
@@ -73,7 +67,6 @@ def simplejpeg_scaled(path: Path) -> np.ndarray:
 
 
 WAYS: dict[str, Callable[[Path], np.ndarray]] = {
-    "Pillow without a copy": pillow_uncopied,
     "Pillow with draft": pillow_draft,
     "torchvision, resized by Pillow": torchvision_pillow,
     "torchvision, resized by torchvision": torchvision_resize,

@@ -3,6 +3,7 @@
     python experiments/benchmarks/top.py --datasets cifar10 fashion_mnist openclipart glyphs
     python experiments/benchmarks/top.py --hubs offline --leave-out vgg16_bn_text vgg16_edges vit_small_saliency \
         --datasets openclipart glyphs cifar10 fashion_mnist
+    python experiments/benchmarks/top.py --quick     # a smoke run; its numbers mean nothing
 
 Each hub on each data set, one thread, no features in the store: each model on all images, then the samples on which
 models are dropped. Those that are left would see all images next; that is the work of the first part again, so their
@@ -29,6 +30,13 @@ from modelrank.stages.check import opened
 from modelrank.stages.score import SHARES, score_hub, shortlist
 
 HUBS = ("self_supervised_offline", "checkpoints_offline")
+QUICK = {
+    "hubs": ["offline_small"],
+    "leave_out": ["mobilenet_v2", "mobilenet_v2_b", *(f"efficientnet_lite{n}" for n in range(3))],
+    "datasets": ["digits"],
+    "top": 1,
+}
+SMALL = ("hub.image_size=32", "dataset.subsample={train: 256, val: 64, test: 20}")
 
 
 def composed(hub: str, dataset: str, *more: str) -> DictConfig:
@@ -36,15 +44,15 @@ def composed(hub: str, dataset: str, *more: str) -> DictConfig:
         return compose("config", [f"hub={hub}", f"dataset={dataset}", "scorer=disco", "extraction.workers=0", *more])
 
 
-def one(hub: str, left_out: Sequence[str], dataset: str, top: int, folder: Path) -> dict[str, Any]:
-    models, images = opened(composed(hub, dataset, *(f"~models.{name}" for name in left_out)))
+def one(hub: str, dataset: str, overrides: Sequence[str], top: int, folder: Path) -> dict[str, Any]:
+    models, images = opened(composed(hub, dataset, *overrides))
     assert isinstance(images, ImageData)
     assert images.pixels is not None
     count = sum(len(images.splits[name]) for name in images.scored)
 
     def stored(name: str) -> DictConfig:
         """With a feature store of its own, empty; weights are those of the user's cache."""
-        cfg = composed(hub, dataset, f"top={top}", f"paths.cache={folder / name}")
+        cfg = composed(hub, dataset, *overrides, f"top={top}", f"paths.cache={folder / name}")
         (folder / name).mkdir()
         for part in ("weights", "packages"):
             (folder / name / part).symlink_to(Path(composed(hub, dataset).paths.cache, part))
@@ -98,13 +106,17 @@ def main() -> None:
     parser.add_argument("--leave-out", nargs="+", default=[], help="networks of the hub that are not run")
     parser.add_argument("--datasets", nargs="+", default=["digits", "cifar10", "fashion_mnist"])
     parser.add_argument("--top", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="two networks on 320 digits of 32 pixels")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
+    if given.quick:
+        vars(given).update(QUICK)
+    overrides = [*(f"~models.{name}" for name in given.leave_out), *(SMALL if given.quick else ())]
     facts = machine() | {"threads": 1}
     for hub in given.hubs:
         for dataset in given.datasets:
             with tempfile.TemporaryDirectory() as folder:
-                found = alone(one, 1, hub, given.leave_out, dataset, given.top, Path(folder))
+                found = alone(one, 1, hub, dataset, overrides, given.top, Path(folder))
             print(found, flush=True)
             path = given.out / "top.csv"
             others = pd.read_csv(path).query("hub != @hub or dataset != @dataset") if path.exists() else pd.DataFrame()

@@ -11,10 +11,11 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+T = TypeVar("T")
 # set to other than 0 in the further ranks by Lightning, torchrun, or SLURM
 NUMBERS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
@@ -61,6 +62,18 @@ def place() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def of_first(value: T) -> T:
+    """What rank 0 gives, in every rank, as soon as all of them are here."""
+    from torch import distributed
+
+    ranks = place()[1]
+    if ranks == 1:
+        return value
+    values = [value] * ranks
+    distributed.all_gather_object(values, value)
+    return values[0]
 
 
 def wait_for_all() -> None:

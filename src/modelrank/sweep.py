@@ -1,7 +1,8 @@
-"""Collects the rows of a sweep: every finished job adds its own to `results.csv` in the sweep's folder.
+"""Collects the rows of a sweep: every job adds its own to `results.csv` in the sweep's folder.
 
 It is done job by job, not at the end, because Hydra 1.3 skips the end-of-sweep callback when a job failed, and
-because a killed sweep should leave what it had. A file lock keeps jobs of parallel launchers apart.
+because a killed sweep should leave what it had. A job has a row as soon as it begins, since one that is killed (by a
+scheduler, for its memory) has no time to say so. A file lock keeps jobs of parallel launchers apart.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class CollectRows(Callback):
         self.started = time.time()
         if self.argv:
             sys.argv = list(self.argv)  # rows say which command made them: not that of a launcher's worker
+        if HydraConfig.get().mode == RunMode.MULTIRUN and not already_done():
+            _put(None, "unfinished", "it was killed or stopped, or is running; skip_done=true does it again")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         results = Path(config.hydra.sweep.dir) / RESULTS
@@ -76,27 +79,29 @@ class CollectRows(Callback):
         hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
             return
-        import pandas as pd
-        from filelock import FileLock
-
         rows = _job_rows(Path(hydra.runtime.output_dir), self.started)
-        failed = job_return.status != JobStatus.COMPLETED
-        if not (failed or len(rows)):
-            return  # it was done already and skipped itself
-        job = {
-            "job": Path(hydra.runtime.output_dir).name,
-            "overrides": _overrides(),
-            "job_status": "failed" if failed else "ok",
-            "job_error": _first_line(job_return._return_value) if failed else "",
-        }
-        rows = rows.assign(**job) if len(rows) else pd.DataFrame([job])
-        results = Path(hydra.sweep.dir) / RESULTS
-        with FileLock(str(results.with_name(".results.lock"))):
-            earlier = [_without(_as_written(results), job["overrides"])] if results.exists() else []
-            together = pd.concat([*earlier, rows], ignore_index=True)
-            temporary = results.with_suffix(f".{os.getpid()}.tmp")
-            together.to_csv(temporary, index=False)
-            os.replace(temporary, results)
+        if job_return.status != JobStatus.COMPLETED:
+            _put(rows, "failed", _first_line(job_return._return_value))
+        elif rows is not None or not already_done():  # else it has skipped itself
+            _put(rows, "ok", "")
+
+
+def _put(rows: pd.DataFrame | None, status: str, error: str) -> None:
+    """This job's rows, or one that says how it is, in place of those that it has in results.csv."""
+    import pandas as pd
+    from filelock import FileLock
+
+    hydra = HydraConfig.get()
+    job = {"job": Path(hydra.runtime.output_dir).name, "overrides": _overrides()}
+    job |= {"job_status": status, "job_error": error}
+    rows = pd.DataFrame([job]) if rows is None else rows.assign(**job)
+    results = Path(hydra.sweep.dir) / RESULTS
+    with FileLock(str(results.with_name(".results.lock"))):
+        earlier = [_without(_as_written(results), job["overrides"])] if results.exists() else []
+        together = pd.concat([*earlier, rows], ignore_index=True)
+        temporary = results.with_suffix(f".{os.getpid()}.tmp")
+        together[[*together.columns.difference(list(job), sort=False), *job]].to_csv(temporary, index=False)
+        os.replace(temporary, results)
 
 
 def already_done() -> bool:
@@ -152,15 +157,16 @@ def _without(rows: pd.DataFrame, overrides: str) -> pd.DataFrame:
     return rows.loc[_jobs(rows) != _sorted(overrides)]  # a job that is run again replaces its rows
 
 
-def _job_rows(folder: Path, since: float) -> pd.DataFrame:
-    """What the job wrote; its folder may hold files of another one, of an earlier sweep with other jobs."""
+def _job_rows(folder: Path, since: float) -> pd.DataFrame | None:
+    """What the job wrote, if it did; its folder may hold files of another one, of an earlier sweep with other jobs."""
     import pandas as pd
 
     for name in ROW_FILES:
         if (folder / name).exists() and (folder / name).stat().st_mtime >= since:
             with suppress(pd.errors.EmptyDataError):  # no scorer had a value: the next file holds the reasons
-                return _as_written(folder / name)
-    return pd.DataFrame()
+                if len(rows := _as_written(folder / name)):
+                    return rows
+    return None
 
 
 def _as_written(path: Path) -> pd.DataFrame:

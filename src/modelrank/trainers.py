@@ -79,6 +79,13 @@ class StepProgress(pl.Callback):
         self.on_train_end(trainer, pl_module)  # give the terminal its line back
 
 
+def own_device(trainer: Callable[..., pl.Trainer]) -> list[int] | int:
+    """`devices` of a trainer for this process alone; of the ranks of a DDP run each has the device that it trains on.
+    """
+    index = trainer(**SILENT).strategy.root_device.index
+    return 1 if index is None else [index]
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether it says that an allocation failed, on any device (torch has no class of its own for that of a CPU)."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

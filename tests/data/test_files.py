@@ -30,6 +30,18 @@ def test_pipes_and_sockets_are_left_out_unopened(tmp_path, name):
     assert f"left out: 2 pipes, sockets or devices ({name}, a/socket.png)" in data.notes
 
 
+def test_images_of_12_bits_among_those_of_16_are_said_and_others_are_not(tmp_path, caplog):
+    root = image_folder(tmp_path / "images", {"a": 8, "b": 8})
+    deep = noise(12, 16).astype(np.uint16)
+    Image.fromarray(deep * 257).save(root / "a/sixteen.png")
+    Image.fromarray(deep * 40).save(root / "a/dark.png")
+    folder(root).load(tmp_path / "cache")
+    assert not caplog.text
+    Image.fromarray(deep * 16).save(root / "b/twelve.png")
+    assert len(every_id(folder(root).load(tmp_path / "cache"))) == 19
+    assert "1 of the 3 images of 16 bits (or floating numbers) use only 12 of them (b/twelve.png, ...)" in caplog.text
+
+
 def test_pictures_that_are_there_twice_are_said(tmp_path, caplog):
     root = tmp_path / "images"
     for seed, name in enumerate(("train", "val", "test")):

@@ -9,7 +9,9 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 from tests.data.making import noise, png
 
+from modelrank.data.decoded import Shrink
 from modelrank.data.pixels import SUFFIXES, as_rgb, image_size, range_used, stored_size
+from modelrank.hub.preprocessing import Preprocessing
 from modelrank.types import ModelRankError
 
 GREY = noise(6, 8)
@@ -83,6 +85,21 @@ def test_32_bit_integers_beyond_16_are_refused(tmp_path):
 def test_every_mode_shows_the_same_picture(mode):
     picture = Image.fromarray(np.where(GREY > 127, 255, 0).astype(np.uint8))
     np.testing.assert_array_equal(np.asarray(as_rgb(picture.convert(mode)))[..., 0], np.asarray(picture))
+
+
+def test_an_rgb_image_is_not_copied_and_left_as_it_was(tmp_path):
+    note = Image.Exif()
+    note[ExifTags.Base.Orientation] = 1
+    pixels = noise(6, 8, 3)
+    path = saved(tmp_path / "a.png", Image.fromarray(pixels), exif=note)
+    with Image.open(path) as given:
+        found = as_rgb(given)
+        assert found is given
+        assert given.getexif()[ExifTags.Base.Orientation] == 1
+        Shrink(6, "bilinear")(found)  # of that size already
+        Preprocessing(size=4, resize=6).evaluation()(found)
+        Preprocessing(size=4, resize=6).training()(found)
+    np.testing.assert_array_equal(np.asarray(found), pixels)  # nobody wrote into it; it outlives its file
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".gif", ".png"])

@@ -38,11 +38,20 @@ def test_scorers(tmp_path):
     assert passes.between(2, 8).all()
 
 
+@pytest.mark.registry
+def test_top(tmp_path):
+    (row,) = quick_run("top", tmp_path).to_dict("records")
+    assert (row["models"], row["images"], row["passes_all"]) == (2, 320, 640)
+    first, second = 2 * 20, 2 * 40  # by both, of 1/16 and of 1/8 of the images; where one is dropped, the other sees all
+    assert row["passes_top"] in ({first + 320, first + second + 320} if row["dropped"] else {first + second + 640})
+    assert row["cpu_seconds_top"] > 0
+
+
 @pytest.mark.slow
 def test_decoders(tmp_path):
     rows = quick_run("decoders", tmp_path).set_index("what")
     assert rows.value.gt(0).all()
     for size in ("500 x 375", "4000 x 3000"):
-        assert rows.mean_difference[f"Pillow without a copy: JPEGs of {size}"] == 0
+        assert rows.mean_difference[f"torchvision, resized by Pillow: JPEGs of {size}"] == 0
         assert rows.mean_difference[f"torchvision, resized by torchvision: JPEGs of {size}"] < 0.1
         assert rows.mean_difference[f"Pillow with draft: JPEGs of {size}"] > 0.1  # another scale is decoded

@@ -76,7 +76,7 @@ def test_failed_jobs_are_told_and_names_are_text(tmp_path, check_page):
     failed = {"job": 1, "job_status": "failed", "overrides": "seed=1", "job_error": BAD}
     text = written(pd.concat([rows, pd.DataFrame([failed])], ignore_index=True), tmp_path)
     check_page(text)
-    assert "1 jobs of the sweep failed: seed=1: &lt;script&gt;" in text
+    assert "1 jobs of the sweep failed or did not end: seed=1: &lt;script&gt;" in text
 
 
 def test_a_metric_that_no_row_has_is_said(tmp_path, check_page):

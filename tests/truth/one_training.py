@@ -16,6 +16,7 @@ from torchvision.transforms.v2.functional import to_dtype, to_image
 
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.data.module import ImageDataModule
+from modelrank.ranks import of_first, place
 from modelrank.truth.arm import Arm
 from modelrank.truth.metrics import METRICS
 from modelrank.truth.tasks import Classification
@@ -62,4 +63,4 @@ if __name__ == "__main__":
     tested = arm.test(6)
     if torch.distributed.is_initialized():
         assert torch.distributed.get_world_size() == processes
-    print(json.dumps({"curve": curve, "test": tested["value"]}))
+    print(json.dumps({"curve": curve, "test": tested["value"], "agreed": of_first(f"rank {place()[0]}")}))

@@ -31,6 +31,7 @@ def test_two_processes_train_and_measure_as_one_does(tmp_path):
     (alone,) = trained(tmp_path / "one", 1)
     together = trained(tmp_path / "two", 2)
     assert together == [alone, alone]
+    assert alone["agreed"] == "rank 0"
     one, two = (torch.load(tmp_path / name / "last.ckpt")["network"] for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6)

@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -62,6 +64,21 @@ def test_training_is_not_done_again_where_the_features_are_kept(
     run(point={"lr": 0.01, "wd": 0.0})
     run(protocol=replace(protocol, steps=5))
     assert runs == [0, 1, 0, 0], "seed, point and protocol each are features of their own"
+
+
+def test_one_at_a_time_trains_in_the_same_folder(tmp_path, digits, model, trainer, protocol, monkeypatch):
+    steps = []
+
+    def trained(*_, **__):
+        steps.append("begin")
+        time.sleep(0.3)
+        steps.append("end")
+
+    monkeypatch.setattr(FineTuning, "trained", trained)
+    after = tuned(model, digits, protocol, POINT, trainer=trainer, seed=0)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(after.load, [tmp_path] * 3))
+    assert steps == ["begin", "end"] * 3
 
 
 def test_the_point_is_that_of_the_measured_row(tmp_path, digits, model, trainer, protocol):

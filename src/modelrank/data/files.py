@@ -173,6 +173,12 @@ def checked(paths: Sequence[Path], places: Places) -> dict[Path, Checked]:
             f"{len(deep)} images store 16 bits or a floating number, but the largest is {most:.1%} of white "
             f"({shown(deep[0], places.own)}, ...), so they would be nearly black; save them in 8 bits, or scaled up"
         )
+    if dark := [path for path in deep if 0 < (found[path].used or 0) <= 1 / 16]:
+        log.warning(
+            "%d of the %d images of 16 bits (or floating numbers) use only 12 of them (%s, ...) and are nearly black "
+            "beside the others; where they were taken in 12 bits, scale them up",
+            *(len(dark), len(deep), shown(dark[0], places.own)),
+        )
     bad = {path: one.fault for path, one in found.items() if one.fault}
     if bad:
         words = [f"{shown(path)} ({reason})" for path, reason in sorted(bad.items())]

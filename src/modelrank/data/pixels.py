@@ -68,7 +68,8 @@ def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
     Turned upright by the EXIF note that phones write. Transparent pixels show white (dropping alpha would show whatever
     colour lies under it, mostly black). 16-bit numbers are scaled to 8 bit (PIL would clip them to white), floating
     ones in 0..1 too; ValueError for other floating ones, whose white nobody knows.
-    ModelRankError names a file that cannot be read.
+    ModelRankError names a file that cannot be read. A PIL image that is all of that already comes back itself, without
+    a copy: never write into the result.
     """
     if isinstance(image, np.ndarray):
         return _converted(Image.fromarray(np.ascontiguousarray(image)))
@@ -78,7 +79,8 @@ def as_rgb(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
     rgb = _converted(image)
     turn = UPRIGHT.get(orientation(image))  # of a TIFF, Pillow has turned the pixels and taken the note away by now
     rgb = rgb.transpose(turn) if turn is not None else rgb
-    rgb.info = {}  # with the note in it the picture would be turned once more by the next reader
+    if rgb is not image:
+        rgb.info = {}  # with the note in it the picture would be turned once more by the next reader
     return rgb
 
 
@@ -127,7 +129,7 @@ def range_used(image: Image.Image) -> float | None:
 
 
 def _converted(image: Image.Image) -> Image.Image:
-    """A new RGB image, not turned."""
+    """An RGB image, not turned; the given one where it is that already."""
     if image.mode == "F":
         values = np.asarray(image)
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
@@ -141,4 +143,5 @@ def _converted(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")  # a copy where it is RGB; also reads the pixels while the file is open
+    image.load()  # while the file is open
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -214,7 +214,7 @@ def _forward(
     from modelrank.data.loader import loader
     from modelrank.features.box_pooling import over_boxes
     from modelrank.features.extraction import FeatureWriter, batch_size_for, over_images
-    from modelrank.trainers import SILENT, in_batches_that_fit, quiet
+    from modelrank.trainers import SILENT, in_batches_that_fit, own_device, quiet
 
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
     if pooling is None:
@@ -226,7 +226,8 @@ def _forward(
 
     def make() -> pl.Trainer:
         # One device whatever fine-tuning uses: under DDP the other ranks wait for the lock and then read.
-        runner = trainer(callbacks=[writer], devices=1, strategy="auto", precision=precision, **SILENT)
+        alone = {"devices": own_device(trainer), "strategy": "auto"}
+        runner = trainer(callbacks=[writer], precision=precision, **alone, **SILENT)
         if runner.precision != precision:  # Lightning takes another where the device has none
             raise ModelRankError(
                 f"extraction.precision={precision}: not on this device, where {runner.precision} is nearest"

@@ -106,12 +106,12 @@ def _called(scorer: object) -> str:
 
 
 def _failed(rows: pd.DataFrame) -> str:
-    """Jobs of the sweep without rows."""
+    """Jobs of the sweep that failed or did not come to their end."""
     if "job_status" not in rows:
         return ""
     failed = rows.loc[rows["job_status"] != "ok"].drop_duplicates("overrides")
     reasons = "; ".join(f"{one['overrides']}: {one['job_error']}" for one in failed.to_dict("records"))
-    return f"{len(failed)} jobs of the sweep failed: {reasons}" if len(failed) else ""
+    return f"{len(failed)} jobs of the sweep failed or did not end: {reasons}" if len(failed) else ""
 
 
 def _heat_map(values: pd.DataFrame, limits: pd.DataFrame | None, metric: str, name: str) -> str:

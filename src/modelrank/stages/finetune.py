@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from modelrank import build, stopping
 from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
+from modelrank.ranks import follows, of_first
 from modelrank.recommend.winner import TASKS, save
 from modelrank.report import terminal
 from modelrank.root import resolve
@@ -68,6 +69,7 @@ def finetune(cfg: DictConfig, tracker: Tracker, *, table: str, anew: bool) -> pd
                     stopping.again()
                     log.error("%s: %s", model.name, error, exc_info=not isinstance(error, ModelRankError))
                     not_kept[model.name] = str(error)
+            best = of_first(best)  # all have read the network by then
             give_back(folder)
     measured = finish(cfg, tracker, "truth", pd.DataFrame(rows))
     tracker.metrics({f"accuracy/{row['model']}": row["accuracy"] for row in rows if row["status"] == "ok"})
@@ -104,6 +106,8 @@ def _kept(cfg: DictConfig, protocol: object, task: str) -> FineTuning | None:
 
 
 def _keep(cfg: DictConfig, protocol: FineTuning, model: PretrainedModel, data: ImageData, row: dict[str, Any]) -> None:
+    """In the run's folder `model`. Under DDP all ranks read the network, which may be to be trained once more, and the
+    first one writes."""
     cache = Path(cfg.paths.cache)
     network = protocol.measured(
         model,
@@ -114,6 +118,8 @@ def _keep(cfg: DictConfig, protocol: FineTuning, model: PretrainedModel, data: I
         cache=cache,
         seed=cfg.seed,
     )
+    if follows(cfg):
+        return
     columns = ("metric", "lr", "seed", "protocol", "dataset", *IDS, "command", "commit", "versions")
     facts = {"val": row["val_accuracy"], "test": row["accuracy"]} | {name: row[name] for name in columns}
     preprocessing = model.preprocessing.at(protocol.image_size)

@@ -17,6 +17,7 @@ from modelrank.data.images import ImageData
 from modelrank.hub.model import PretrainedModel
 from modelrank.keys import key
 from modelrank.packages import writable
+from modelrank.ranks import of_first
 from modelrank.truth import curves, found_boxes
 from modelrank.truth.grid import remembered
 from modelrank.truth.ledger import add, data_id, model_id, protocol_id
@@ -51,7 +52,7 @@ def measure(
     def compute() -> dict[str, Any]:
         if not anew:  # not there, or damaged
             raise NotMeasured(f"{model.name} on {data.name}, seed {seed}: not measured before by {protocol.name}")
-        return _row(model, data, protocol, trainer, folder, Path(cache), seed)
+        return of_first(_row(model, data, protocol, trainer, folder, Path(cache), seed))  # ranks count other seconds
 
     if not anew and not folder.exists():
         compute()

@@ -14,7 +14,7 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
 from modelrank.truth.ledger import data_id, model_id, protocol_id, rows
-from modelrank.truth.measure import cell_folder
+from modelrank.truth.measure import Alone, cell_folder
 from modelrank.truth.protocol import MakeTrainer
 from modelrank.types import NotMeasured
 
@@ -34,18 +34,20 @@ class TunedModel(PretrainedModel):
     training_seed: int
 
     def load(self, cache: Path, *, seed: int = 0) -> nn.Module:
-        """Train. `seed` is of random weights, as for the source; batches and the head take `training_seed`."""
+        """Train; a second process that wants the same waits. `seed` is of random weights, as for the source; batches
+        and the head take `training_seed`."""
         folder = cell_folder(self.source, self.data, self.protocol, cache=cache, seed=self.training_seed) / "tuned"
-        return self.protocol.trained(
-            self.source,
-            self.data,
-            self.point,
-            trainer=self.trainer,
-            folder=folder,
-            cache=cache,
-            seed=self.training_seed,
-            weights_seed=seed,
-        )
+        with Alone(folder, "is fine-tuning this model"):  # other features of the same network have other locks
+            return self.protocol.trained(
+                self.source,
+                self.data,
+                self.point,
+                trainer=self.trainer,
+                folder=folder,
+                cache=cache,
+                seed=self.training_seed,
+                weights_seed=seed,
+            )
 
     def identity(self, *, seed: int = 0) -> dict[str, Any]:
         """All that decides the weights: the source, the images, the protocol, the point and the seed."""
