@@ -43,6 +43,7 @@ ROOMS = {
         "hub",
         "data",
         "features",
+        "memory",
     },
     "recommend": {
         "types",

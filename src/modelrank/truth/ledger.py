@@ -20,9 +20,10 @@ import pandas as pd
 from filelock import FileLock
 
 from modelrank.keys import short
+from modelrank.memory.prior import mean_rank
 from modelrank.packages import writable
 from modelrank.root import resolve
-from modelrank.truth.published import plain_name, static_order, valid
+from modelrank.truth.published import plain_name, valid
 from modelrank.types import ModelRankError, NotMeasured, Truth
 
 if TYPE_CHECKING:
@@ -100,9 +101,11 @@ def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
         & (table.dataset.map(plain_name) != plain_name(asked.dataset))
         & ((table.metric == "r2") == (chosen.metric.iloc[0] == "r2"))  # an order of classifiers is none of regressors
     ]
-    tables = [_largest(group, asked) for _, group in elsewhere.groupby(elsewhere.dataset.map(plain_name), sort=False)]
-    order = static_order([_means(_by_model(each, asked)) for each in tables])
-    return truth_of(chosen, asked, mean_rank_elsewhere=order, unmatched=others)
+    tables = {
+        name: _means(_by_model(_largest(group, asked), asked))
+        for name, group in elsewhere.groupby(elsewhere.dataset.map(plain_name), sort=False)
+    }
+    return truth_of(chosen, asked, mean_rank_elsewhere=mean_rank(pd.DataFrame(tables)).to_dict(), unmatched=others)
 
 
 def truth_of(
