@@ -27,7 +27,7 @@ UNKNOWN_SCALE = (np.log(0.05), 1.0)
 SCORERS_COUNT = 1.0
 WEIGHT_PENALTY = 30.0  # rows of z whose say equals that of these weights; of 3, 10, 30, 100 the best on these hubs
 FACT_PENALTY = 1.0
-FEWEST = 3  # models that tell how a data set spaces them
+FEWEST = 3  # models that tell how a data set orders and spaces them
 RARE = 3  # words (families, pre-training sets) of fewer models than that are told apart from nothing
 
 
@@ -88,7 +88,7 @@ def standardised(elsewhere: pd.DataFrame) -> pd.DataFrame:
 
 
 def placed(table: pd.DataFrame) -> pd.DataFrame:
-    """Accuracies of mean 0 by `standardised` or by rank, those of a data set with gaps moved together, and drawn together.
+    """`standardised` accuracies, or ranks about 0, those of a data set with gaps moved and drawn together.
 
     If the best models alone were trained there, the last of them is no bad model. How far they move is fitted by least
     squares: z is of the model plus, where a set has gaps, of the set. They spread no more than these models do by

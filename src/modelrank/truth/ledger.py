@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from modelrank.csv_file import read_text
 from modelrank.keys import short
 from modelrank.memory.prior import mean_rank
 from modelrank.packages import writable
@@ -284,10 +285,9 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _text(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return read_text(path)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelRankError(f"cannot read the table of accuracies {path}: {reason}; mend or remove it") from error
+        raise ModelRankError(f"cannot read the table of accuracies {path}: {error}; mend or remove it") from error
 
 
 def _emptied(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from modelrank.csv_file import read_csv
+from modelrank.csv_file import read_text
 from modelrank.memory.prior import mean_rank
 from modelrank.root import resolve
 from modelrank.types import ModelRankError, Truth
@@ -72,7 +72,7 @@ def published_rows(path: str | Path) -> pd.DataFrame:
     """All published rows: hub, dataset, model, protocol, metric, accuracy, source."""
     path = resolve(path)
     try:
-        rows = read_csv(path, dtype=dict.fromkeys((*KEY, "metric", "source"), str), keep_default_na=False)
+        rows = read_text(path)
     except (OSError, ValueError) as error:
         raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
     if missing := [column for column in COLUMNS if column not in rows]:
