@@ -2,6 +2,8 @@
 
 import copy
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from modelrank import build
 from modelrank.data.images import ImageData, ImageSplit
 from modelrank.keys import key, plain, short
 from modelrank.truth.ledger import protocol_id
@@ -51,6 +54,39 @@ def test_equal_content_has_one_key_and_order_of_names_does_not_matter():
     assert key({"a": np.int64(1), "b": np.float64(0.5)}) == key({"a": 1, "b": 0.5})
     assert len(key(1)) == 64
     assert short(1) == key(1)[:12]
+
+
+def scaled(features, scale: float | None = None, strengths: Sequence[float] = (), count: int | float = 1):
+    return features
+
+
+def test_a_whole_number_where_a_float_is_declared_is_that_float():
+    assert key(Strength(100)) == key(Strength(100.0)) == key(Strength(np.int64(100)))
+    assert key(partial(scaled, scale=100)) == key(partial(scaled, scale=100.0))
+    assert key(partial(scaled, strengths=[1, 2])) == key(partial(scaled, strengths=(1.0, 2.0)))
+    assert key(partial(Strength, value=1)) == key(partial(Strength, value=1.0))
+    others = [partial(scaled, scale=scale) for scale in (None, 0, 1, True, "1", 1.5)]
+    others += [partial(scaled, count=1), partial(scaled, count=1.0)]
+    assert len({key(other) for other in others}) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        ("scorer=disco", "scorers.disco.rms_norm", "100"),
+        ("scorer=linear_probe", "scorers.linear_probe.strengths", "[1, 10]"),
+        ("protocol=finetune_offline", "protocol.weight_decays", "[1]"),
+        ("protocol=finetune_offline", "protocol.smallest_crop", "1"),
+        ("protocol=finetune_offline", "protocol.racing.margin", "1"),
+        ("protocol=detection_short", "protocol.head_learning_rate", "1"),
+    ],
+)
+def test_a_setting_is_the_same_with_and_without_a_point(group, name, value):
+    found = set()
+    for given in (value, re.sub(r"(\d+)", r"\1.0", value)):
+        cfg = composed(group, f"{name}={given}")
+        found.add(protocol_id(instantiate(cfg.protocol)) if "protocol" in group else key(build.scorers(cfg)))
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(

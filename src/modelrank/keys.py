@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -53,11 +54,33 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
+def declared(of: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a function, or fields of a dataclass: where it declares floats, whole numbers are floats. 100 and
+    100.0 are one setting there, True is another."""
+    if dataclasses.is_dataclass(of):
+        types: Mapping[str, Any] = {field.name: field.type for field in dataclasses.fields(of)}
+    else:
+        types = getattr(of.__init__ if isinstance(of, type) else of, "__annotations__", {})
+    words = {name: set(re.findall(r"\w+", str(kind))) for name, kind in types.items()}
+    return {
+        name: _floats(value) if words.get(name, set()) & {"float", "int"} == {"float"} else value
+        for name, value in given.items()
+    }
+
+
+def _floats(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _floats(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_floats(item) for item in value]
+    return float(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else value
+
+
 def plain(value: object, where: str = "") -> Any:
     """`value` as JSON-able data: None, bool, int, float, str, lists, dicts with text as keys.
 
     A dataclass becomes its class and its fields, a function or class its full name, a partial also its arguments; a
-    bound method the name and its object. What a function does is not part of it, only its name.
+    bound method the name and its object; numbers as `declared`. What a function does is not part of it, only its name.
     ModelRankError for anything else (an instance, a lambda, a function inside a function, NaN); `where` begins its
     message.
     """
@@ -72,13 +95,13 @@ def plain(value: object, where: str = "") -> Any:
             raise _no_key(odd[0], f"{where}: a name in a mapping")
         return {name: plain(item, f"{where}.{name}") for name, item in value.items()}
     if isinstance(value, partial):
-        arguments = [*(plain(item, where) for item in value.args), plain(value.keywords, where)]
+        arguments = [*(plain(item, where) for item in value.args), plain(declared(value.func, value.keywords), where)]
         called = plain(value.func, where)
         whole = called.get("function") if called.get("arguments") == [{}] else called
         return {"function": whole, "arguments": arguments}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {"class": _name(type(value), where), **plain(fields, where)}
+        return {"class": _name(type(value), where), **plain(declared(type(value), fields), where)}
     if isinstance(value, MethodType):
         return {"function": _name(value.__func__, where), "arguments": [plain(value.__self__, where), {}]}
     bound = getattr(value, "__self__", None)  # of a built-in: its module, its class, or an object, which has a content

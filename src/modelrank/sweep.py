@@ -171,9 +171,9 @@ def _job_rows(folder: Path, since: float) -> pd.DataFrame | None:
 
 def _as_written(path: Path) -> pd.DataFrame:
     """The cells as text, for they are written again: ids of digits alone, `1e5` and `null` would come back changed."""
-    import pandas as pd
+    from modelrank.csv_file import read_text
 
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return read_text(path)
 
 
 def _first_line(error: Any) -> str:

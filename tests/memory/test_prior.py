@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import ndtri
 
-from modelrank.memory.prior import believe, normal_scores, placed, scorer_weights, standardised
+from modelrank.memory.prior import believe, mean_rank, normal_scores, placed, scorer_weights, standardised
 from modelrank.ranking.agreement import weighted_tau
 
 
@@ -56,6 +56,17 @@ def test_sets_on_which_the_best_alone_were_trained_do_not_pull_them_down():
     assert set(accuracy.index[np.argsort(-found.mean)[:4]]) == set(best)
     assert np.corrcoef(found.mean, full.mean)[0, 1] > 0.95
     assert found.belief.location == pytest.approx(full.belief.location, abs=0.02)
+
+
+def test_the_mean_rank_places_the_best_alone_among_all_and_takes_two_models_for_no_order():
+    six = pd.Series({f"m{i}": 0.9 - i / 20 for i in range(6)})
+    few = pd.DataFrame({"x": six, "one": {"m5": 0.2}, "two": {"m5": 0.2, "m4": 0.3}, "y": six})
+    assert mean_rank(few).to_dict() == {f"m{i}": i + 1 for i in range(6)}
+    best, last = six[:3], six[3:]
+    for gappy in (pd.DataFrame({"x": six, "y": best, "z": best}), pd.DataFrame({"x": six, "y": last, "z": last})):
+        assert mean_rank(gappy).to_numpy() == pytest.approx([1, 2, 3, 4, 5, 6], abs=0.5)
+    assert mean_rank(pd.DataFrame({"x": best, "y": {"new": 0.1}})).to_dict() == {"m0": 1, "m1": 2, "m2": 3}
+    assert mean_rank(pd.DataFrame()).empty
 
 
 def test_sets_without_gaps_stay_where_they_are():

@@ -26,6 +26,13 @@ ROWS = pd.DataFrame({
 })  # fmt: skip
 
 
+def test_a_model_may_be_called_null_and_a_data_set_by_a_year(tmp_path):
+    ROWS.replace({"a": "null", "x": "2024", "y": "NA", "z": "007"}).to_csv(tmp_path / "mine.csv", index=False)
+    found = read(tmp_path / "mine.csv").accuracy
+    assert list(found.index) == ["b", "null"]
+    assert list(found) == ["007", "2024", "NA"]
+
+
 def test_one_csv_is_a_hub(tmp_path):
     ROWS.to_csv(tmp_path / "mine.csv", index=False)
     found = read(tmp_path / "mine.csv", modality="sound")

@@ -2,7 +2,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from modelrank.ranking.order import rank
-from modelrank.stages.rank import _agreements
+from modelrank.stages.rank import _agreements, _shown
 from modelrank.stages.score import ScoredHub
 from modelrank.types import Score, Truth
 
@@ -17,3 +17,17 @@ def test_seconds_of_a_prediction_are_unknown_and_not_none():
     seconds = pd.DataFrame(found).set_index("scorer").seconds
     assert seconds["disco"] == 6
     assert pd.isna(seconds["prediction"])
+
+
+def test_pictures_say_which_models_they_are_of():
+    main = rank("disco", {"a": Score(3.0), "b": Score(2.0)}, failed={"c": "no boxes", "d": "no boxes"})
+    truth = Truth("d", "p", "map50", {"a": 0.5, "b": 0.4, "c": 0.9, "d": 0.1}, {}, "test")
+    assert _shown(main, truth) == {
+        "a": "ranked first by disco",
+        "c": "best of 4 measured",
+        "d": "worst of 4 measured",
+    }, "also where they have no score"
+    pair = Truth("d", "p", "map50", {"a": 0.5, "b": 0.4}, {}, "test")
+    assert _shown(main, pair) == {"a": "ranked first by disco, best of 2 measured", "b": "worst of 2 measured"}
+    alone = Truth("d", "p", "map50", {"b": 0.4}, {}, "test")
+    assert _shown(main, alone) == {"a": "ranked first by disco", "b": "the only one measured"}

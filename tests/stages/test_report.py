@@ -52,6 +52,24 @@ def test_a_job_without_a_ranking_is_left_out_and_named(reported, caplog, by):
     assert "2 scorers on 2 data sets" in page
 
 
+@pytest.mark.parametrize("names", [("null", "NA"), ("007", "8")])
+def test_scorers_and_data_sets_are_called_what_they_are_called(reported, tmp_path, names):
+    called = dict(zip(("disco", "books"), names, strict=True))
+    rows = pd.DataFrame(RANKED).replace({"scorer": called, "dataset": called})
+    page = reported(rows.to_csv(index=False).encode())
+    assert "2 scorers on 2 data sets" in page
+    table = (tmp_path / "table_tau_w.md").read_text()
+    assert f"| reviews | {names[1]} |" in table
+    assert f"| {names[0]} | **0.500** | **0.500** |" in table
+
+
+def test_a_single_model_called_null_is_no_ranking(reported, caplog):
+    alone = [{"hub": "h", "protocol": "p", "scorer": "leep", "dataset": "reviews", "seed": 0, "model": "null"}]
+    alone[0] |= {"overrides": "scorer=leep", "job_status": "ok"}
+    reported(pd.DataFrame(RANKED + alone).to_csv(index=False).encode())
+    assert "left out, as there is no ranking of it: leep on reviews" in caplog.text
+
+
 def test_a_job_that_does_not_set_what_is_varied_is_named(reported, caplog):
     groups = [{**row, "overrides": f"{row['overrides']} scorers.disco.groups=8"} for row in RANKED[::2]]
     page = reported(pd.DataFrame(RANKED[:1] + groups).to_csv(index=False).encode(), by="scorers.disco.groups")

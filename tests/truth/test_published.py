@@ -5,7 +5,7 @@ from scipy.stats import weightedtau
 
 from modelrank.root import ROOT
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import accuracies, mean_rank_elsewhere, published, published_rows, static_order
+from modelrank.truth.published import accuracies, mean_rank_elsewhere, published, published_rows
 from modelrank.types import ModelRankError
 
 PUBLISHED = "experiments/truth/published.csv"
@@ -37,14 +37,6 @@ def test_mean_rank_looks_at_the_other_data_sets_only():
     assert mean_rank_elsewhere(tables, "x") == {"a": 1.75, "b": 1.25, "c": 3}
     assert mean_rank_elsewhere(tables, "X ") == mean_rank_elsewhere(tables, "x")
     assert mean_rank_elsewhere(tables, "y") == {"a": 1.25, "b": 1.75, "c": 3}
-
-
-def test_a_rank_among_few_counts_as_one_among_all():
-    six = {f"m{i}": 0.9 - i / 20 for i in range(6)}
-    alone = [{"m5": 0.2}, {"m5": 0.2, "m4": 0.3}]
-    assert static_order([six, six, *alone]) == {f"m{i}": i + 1 for i in range(6)}, "one or two models are no order"
-    last = {model: six[model] for model in ("m3", "m4", "m5")}
-    assert static_order([six, last]) == {"m0": 1, "m1": 2, "m2": 3, "m3": 2.75, "m4": 4.25, "m5": 5.75}
 
 
 def test_published_scores_rank_as_their_library_says():

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from modelrank.csv_file import read_csv
 from modelrank.data.images import METRICS, check_metric
 from modelrank.keys import key
 from modelrank.targets import read_targets
@@ -84,7 +85,7 @@ class TargetFile:
             if path.suffix == ".npy":
                 values: Any = np.load(path, allow_pickle=False)
             elif path.suffix in (".csv", ".parquet"):
-                table = self._csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+                table = read_csv(path, text=(self.id_column,)) if path.suffix == ".csv" else pd.read_parquet(path)
                 if self.column not in table:
                     raise ModelRankError(
                         f"{path} has no column {self.column!r}; name one of {', '.join(map(str, table.columns))} by "
@@ -103,12 +104,3 @@ class TargetFile:
         check_metric(task, metric)
         content = {"ids": ids, "targets": targets.tolist(), "task": task}
         return Target(self.name, task, metric, targets, ids, self.licence, str(path), key(content))
-
-    def _csv(self, path: Path) -> pd.DataFrame:
-        """Ids as they are written (007), and text too: a class may be called None or NA."""
-        table = pd.read_csv(path)
-        as_text = [name for name in table if name == self.id_column or not pd.api.types.is_numeric_dtype(table[name])]
-        text = (
-            pd.read_csv(path, usecols=as_text, dtype=str, keep_default_na=False, na_values=[""]) if as_text else table
-        )
-        return table.assign(**{str(name): text[name] for name in as_text})

@@ -27,7 +27,7 @@ UNKNOWN_SCALE = (np.log(0.05), 1.0)
 SCORERS_COUNT = 1.0
 WEIGHT_PENALTY = 30.0  # rows of z whose say equals that of these weights; of 3, 10, 30, 100 the best on these hubs
 FACT_PENALTY = 1.0
-FEWEST = 3  # models that tell how a data set spaces them
+FEWEST = 3  # models that tell how a data set orders and spaces them
 RARE = 3  # words (families, pre-training sets) of fewer models than that are told apart from nothing
 
 
@@ -88,7 +88,7 @@ def standardised(elsewhere: pd.DataFrame) -> pd.DataFrame:
 
 
 def placed(table: pd.DataFrame) -> pd.DataFrame:
-    """`standardised` accuracies, those of a data set with gaps moved up or down together, and drawn together.
+    """`standardised` accuracies, or ranks about 0, those of a data set with gaps moved and drawn together.
 
     If the best models alone were trained there, the last of them is no bad model. How far they move is fitted by least
     squares: z is of the model plus, where a set has gaps, of the set. They spread no more than these models do by
@@ -108,6 +108,19 @@ def placed(table: pd.DataFrame) -> pd.DataFrame:
         if own.std() > there.std():
             z[known[:, column], column] = own.mean() + (own - own.mean()) * there.std() / own.std()
     return pd.DataFrame(z, table.index, table.columns)
+
+
+def mean_rank(accuracies: pd.DataFrame) -> pd.Series:
+    """The static order of a hub: the mean rank of each model by its accuracies (models x data sets); 1 is the best.
+
+    Ties share their mean rank. Where a data set lacks models, the ranks there are spread over as many places as there
+    are models in all and `placed`: the worst of the best three is no bad model. Data sets with fewer than three models
+    say nothing, and models without any other have no rank.
+    """
+    table = accuracies.loc[:, accuracies.count() >= FEWEST].dropna(how="all")
+    places, known = len(table), table.count()
+    centred = (table.rank(ascending=False) - (known + 1) / 2) * (places / known)
+    return placed(centred).mean(axis=1) + (places + 1) / 2
 
 
 def filled(table: pd.DataFrame, facts: pd.DataFrame | None) -> tuple[Array, NDArray[np.bool_]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from modelrank.keys import declared
 from modelrank.truth.arm import Arm
 from modelrank.truth.grid import Mode, Point, Result, close, explored, lowered, nearest
 
@@ -37,7 +38,7 @@ class Rules:
 
     def numbers(self) -> dict[str, Any]:
         """What decides a race; without a floor, as before there was one."""
-        return {key: value for key, value in asdict(self).items() if key != "floor" or value}
+        return {key: value for key, value in declared(type(self), vars(self)).items() if key != "floor" or value}
 
     @property
     def opening(self) -> int:

@@ -51,7 +51,7 @@ def read(path: str | Path, *, modality: str = "", models: pd.DataFrame | None = 
     """
     path = Path(path)
     try:
-        rows = read_csv(path)
+        rows = read_csv(path, text=("dataset", "model"))
     except (OSError, ValueError) as error:
         raise ModelRankError(f"cannot read the hub {path}: {error}") from error
     return hub(rows, path.name.removesuffix(".gz").removesuffix(".csv"), modality=modality, models=models)
@@ -112,8 +112,8 @@ def shipped(
 ) -> list[Hub]:
     """Every CSV of `folder` beside sources.csv and models.csv, and the hubs in tables of published (protocol full) and
     measured accuracies (rows of the ledger) with at least three data sets. scores, curves: see `measured.cells`."""
-    models = pd.read_csv(folder / "models.csv", index_col="model").drop(columns="source")
-    modality = pd.read_csv(folder / "sources.csv", index_col="hub").modality.to_dict()
+    models = read_csv(folder / "models.csv", text=("model",)).set_index("model").drop(columns="source")
+    modality = read_csv(folder / "sources.csv").set_index("hub").modality.to_dict()
     files = sorted(path for path in folder.glob("*.csv*") if path.name not in ("sources.csv", "models.csv"))
     names = [path.name.removesuffix(".gz").removesuffix(".csv") for path in files]
     found = [

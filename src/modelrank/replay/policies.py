@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from modelrank.memory.belief import Belief, Posterior, Result
-from modelrank.memory.prior import believe
+from modelrank.memory.prior import believe, mean_rank
 
 Trial = str | tuple[str, float]
 Play = Generator[Trial, float, None]
@@ -83,8 +83,8 @@ def imagenet_accuracy(target: Target) -> pd.Series:
 
 
 def static_order(target: Target) -> pd.Series:
-    """By minus the mean rank on the other data sets, each model's own."""
-    return -target.elsewhere.rank(ascending=False).mean(axis=1)
+    """By minus the mean rank on the other data sets."""
+    return -mean_rank(target.elsewhere)
 
 
 @dataclass(frozen=True)

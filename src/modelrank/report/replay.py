@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from modelrank.csv_file import read_csv
 from modelrank.ranking.compare import BEST
 from modelrank.report import winners
 from modelrank.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, STYLE, inline
@@ -78,7 +79,7 @@ def write(
 
 def shipped(folder: Path) -> list[str]:
     """Parts of the page of a race: what the replay in `folder` (verdict.csv, winners.csv) says of policies, scorers."""
-    judged, named_first = (pd.read_csv(folder / f"{name}.csv") for name in ("verdict", "winners"))
+    judged, named_first = (read_csv(folder / f"{name}.csv") for name in ("verdict", "winners"))
     scored = named_first.loc[named_first.policy.str.startswith("scorer ")]
     beside = named_first.loc[(named_first.policy == BEST) & named_first.hub.isin(scored.hub)]
     told = SHIPPED.format(hubs=judged.hubs.max(), datasets=judged.datasets.max())

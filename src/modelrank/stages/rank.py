@@ -29,7 +29,7 @@ from modelrank.stages.score import ScoredHub, score_hub
 from modelrank.tracking import Tracker
 from modelrank.truth import found_boxes
 from modelrank.truth.ledger import Asked
-from modelrank.types import Boxes, NotMeasured, Truth
+from modelrank.types import Boxes, NotMeasured, Ranking, Truth
 
 log = logging.getLogger(__name__)
 
@@ -175,17 +175,12 @@ def _context(cfg: DictConfig, hub: ScoredHub, models: Collection[PretrainedModel
 
 
 def _scenes(cfg: DictConfig, images: ImageData, asked: Asked, hub: ScoredHub, truth: Truth | None) -> list[Scene]:
-    """Test images with what three models found: the one ranked first, and the best and the worst when measured."""
+    """Test images with what some models found, see `_shown`."""
     main = hub.main
     if images.task != "detection" or truth is None or main is None or "paths" not in cfg.truth:
         return []
     found = found_boxes.found(list(cfg.truth.paths), asked, images.classes)
-    measured = sorted((model for model in main.scores if model in truth.accuracy), key=truth.accuracy.__getitem__)
-    if not measured:
-        return []
-    titles = {measured[0]: "worst measured"} | {measured[-1]: "best measured"}
-    titles = {main.best: f"ranked first by {main.scorer}"} | titles
-    titles = {model: title for model, title in titles.items() if model in found}
+    titles = {model: title for model, title in _shown(main, truth).items() if model in found}
     if not titles:
         return []
     test = images.splits["test"]
@@ -195,3 +190,15 @@ def _scenes(cfg: DictConfig, images: ImageData, asked: Asked, hub: ScoredHub, tr
         own = {f"{model} ({title})": found[model].get(name, NOTHING) for model, title in titles.items()}
         pictures.append(Scene(name, np.asarray(image), marked, own, images.classes))
     return pictures
+
+
+def _shown(main: Ranking, truth: Truth) -> dict[str, str]:
+    """The model ranked first, and the best and the worst of all that were measured, with or without a score: model ->
+    which of these it is."""
+    measured = sorted(truth.accuracy, key=truth.accuracy.__getitem__)
+    best, worst, count = measured[-1], measured[0], len(measured)
+    ends = [(best, f"best of {count} measured"), (worst, f"worst of {count} measured")]
+    shown = {main.best: f"ranked first by {main.scorer}"}
+    for model, title in ends if count > 1 else [(best, "the only one measured")]:
+        shown[model] = f"{shown[model]}, {title}" if model in shown else title
+    return shown

@@ -30,7 +30,7 @@ def report(cfg: DictConfig, tracker: Tracker, *, results: str, metric: str, by: 
     if not path.is_file():
         raise ModelRankError(f"stage.results={results}: no such file; give a results.csv or a ranking.csv")
     try:
-        rows, left = tables.rankings(read_csv(path))
+        rows, left = tables.rankings(read_csv(path, text=("model", *tables.CELL)))
     except (OSError, ValueError) as error:
         raise ModelRankError(f"stage.results={results} is no table of rankings: {error}") from error
     if left:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from modelrank.csv_file import read_csv
 from modelrank.root import resolve
 from modelrank.truth.ledger import IDS, NAMES, ROW, add
 
@@ -31,7 +32,7 @@ def read(path: Path) -> pd.DataFrame:
     """One row a point: those of the table, with `step` (int), `trained_seconds` and `value` on val (floats), and
     `images` seen by then (float; NaN where the table, of an earlier version, does not say)."""
     lists = ["step", "trained_seconds", "value"]
-    rows = pd.read_csv(path, dtype=dict.fromkeys([*lists, *IDS], str))
+    rows = read_csv(path, text=(*lists, *NAMES, *IDS))
     rows = rows.assign(**{name: rows[name].fillna("").str.split() for name in lists}).explode(lists)
     rows = rows.dropna(subset=["step"])
     rows = rows.astype({"step": int, "trained_seconds": float, "value": float}).reset_index(drop=True)

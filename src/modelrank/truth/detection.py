@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from modelrank.data import boxes
 from modelrank.data.images import ImageData, Transform, in_memory
 from modelrank.hub.detector import NewHead, detector, found, losses
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.keys import declared
 from modelrank.truth import found_boxes
 from modelrank.truth.finetune import FineTuning
 from modelrank.truth.grid import Point
@@ -41,7 +42,7 @@ class DetectorFineTuning(FineTuning):
     freeze_batch_norm: bool
 
     def numbers(self) -> dict[str, object]:
-        return {**super().numbers(), "head": asdict(self.head)}
+        return {**super().numbers(), "head": declared(type(self.head), vars(self.head))}
 
     def decoded(self, data: ImageData, preprocessing: Preprocessing) -> ImageData:
         """Decoded once; at full size, since boxes count pixels of the image."""

@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from modelrank.memory.prior import FEWEST
 from modelrank.root import resolve
 from modelrank.truth import ledger
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import FEWEST, plain_name, published_rows
+from modelrank.truth.published import plain_name, published_rows
 from modelrank.truth.scored import recalled
 from modelrank.types import NotMeasured
 

@@ -21,6 +21,7 @@ from modelrank.features.extract import PRECISIONS
 from modelrank.hub.model import PretrainedModel, has_depthwise
 from modelrank.hub.penultimate import replace_head
 from modelrank.hub.preprocessing import Preprocessing
+from modelrank.keys import declared
 from modelrank.settings import check_number, numbers
 from modelrank.truth.arm import Arm
 from modelrank.truth.frozen import LinearProbe
@@ -112,7 +113,7 @@ class FineTuning:
     def numbers(self) -> dict[str, object]:
         """What decides the result, for the protocol's hash."""
         operational = ("name", "checkpoint_every", "workers", "curve", "racing", "probe")
-        plain = {key: _floats(value) for key, value in vars(self).items() if key not in operational}
+        plain = {key: value for key, value in declared(type(self), vars(self)).items() if key not in operational}
         if self.racing is not None:
             plain["racing"] = self.racing.numbers()
         if self.probe is not None:
@@ -319,8 +320,3 @@ class FineTuning:
             "head_learning_rate": point["lr"] if self.head_learning_rate is None else self.head_learning_rate,
             "steps": self.steps,
         }
-
-
-def _floats(value: object) -> object:
-    """1 and 1.0 in a grid are one protocol."""
-    return [float(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value

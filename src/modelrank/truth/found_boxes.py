@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from modelrank.csv_file import read_text
 from modelrank.data.images import ImageData
 from modelrank.root import resolve
 from modelrank.truth.ledger import NAMES, ROW, Asked, add
@@ -67,7 +68,7 @@ def found(tables: Sequence[str | Path], asked: Asked, classes: Sequence[str]) ->
     paths = [path for path in (resolve(table).with_name(TABLE) for table in tables) if path.exists()]
     chosen: dict[str, dict[str, Boxes]] = {}
     for path in paths:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)  # a class may be named 1, NA or None
+        rows = read_text(path)  # a class may be named 1, NA or None
         rows = rows.reindex(columns=list(dict.fromkeys([*rows, *ROW])), fill_value="")  # of an earlier version: no ids
         rows["seed"] = rows.seed.astype(int)
         rows = rows.loc[(rows.data_id == asked.data_id) & (rows.protocol_id == asked.protocol_id)]

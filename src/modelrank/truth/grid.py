@@ -9,10 +9,11 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modelrank.keys import declared
 from modelrank.packages import writable
 from modelrank.types import ModelRankError
 
@@ -43,7 +44,7 @@ class Racing:
 
     def numbers(self) -> dict[str, object]:
         """What decides the result; without a floor, as before there was one."""
-        return {key: value for key, value in asdict(self).items() if key != "floor" or value}
+        return {key: value for key, value in declared(type(self), vars(self)).items() if key != "floor" or value}
 
 
 def every(points: Sequence[Point], advance: Callable[[Point], Result], mode: Mode) -> tuple[Point, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
-from modelrank.csv_file import read_csv
+from modelrank.csv_file import read_text
 from modelrank.truth import ledger
 from modelrank.truth.ledger import IDS, Asked
 from modelrank.truth.published import COLUMNS, KEY, published_rows, truth_by_name, valid
@@ -37,7 +37,7 @@ def imported(
     """
     path = Path(file).expanduser().absolute()  # of where the user is, not of the project
     try:
-        table = read_csv(path, dtype=str, keep_default_na=False)
+        table = read_text(path)
     except (OSError, ValueError) as error:
         raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
     if table.empty:

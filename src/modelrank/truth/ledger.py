@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from modelrank.csv_file import read_text
 from modelrank.keys import short
+from modelrank.memory.prior import mean_rank
 from modelrank.packages import writable
 from modelrank.root import resolve
-from modelrank.truth.published import plain_name, static_order, valid
+from modelrank.truth.published import plain_name, valid
 from modelrank.types import ModelRankError, NotMeasured, Truth
 
 if TYPE_CHECKING:
@@ -100,9 +102,11 @@ def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
         & (table.dataset.map(plain_name) != plain_name(asked.dataset))
         & ((table.metric == "r2") == (chosen.metric.iloc[0] == "r2"))  # an order of classifiers is none of regressors
     ]
-    tables = [_largest(group, asked) for _, group in elsewhere.groupby(elsewhere.dataset.map(plain_name), sort=False)]
-    order = static_order([_means(_by_model(each, asked)) for each in tables])
-    return truth_of(chosen, asked, mean_rank_elsewhere=order, unmatched=others)
+    tables = {
+        name: _means(_by_model(_largest(group, asked), asked))
+        for name, group in elsewhere.groupby(elsewhere.dataset.map(plain_name), sort=False)
+    }
+    return truth_of(chosen, asked, mean_rank_elsewhere=mean_rank(pd.DataFrame(tables)).to_dict(), unmatched=others)
 
 
 def truth_of(
@@ -281,10 +285,9 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _text(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return read_text(path)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelRankError(f"cannot read the table of accuracies {path}: {reason}; mend or remove it") from error
+        raise ModelRankError(f"cannot read the table of accuracies {path}: {error}; mend or remove it") from error
 
 
 def _emptied(path: Path) -> bool:

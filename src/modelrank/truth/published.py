@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
-from modelrank.csv_file import read_csv
+from modelrank.csv_file import read_text
+from modelrank.memory.prior import mean_rank
 from modelrank.root import resolve
 from modelrank.types import ModelRankError, Truth
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("hub", "dataset", "model", "protocol", "metric", "accuracy", "source")
 KEY = ("hub", "dataset", "model", "protocol")
-FEWEST = 3  # models of the hub that a table must know to say anything of their order
 
 
 def published(asked: Asked, *, path: str | Path, protocol: str, hub: str | None = None) -> Truth:
@@ -73,7 +72,7 @@ def published_rows(path: str | Path) -> pd.DataFrame:
     """All published rows: hub, dataset, model, protocol, metric, accuracy, source."""
     path = resolve(path)
     try:
-        rows = read_csv(path, dtype=dict.fromkeys((*KEY, "metric", "source"), str), keep_default_na=False)
+        rows = read_text(path)
     except (OSError, ValueError) as error:
         raise ModelRankError(f"cannot read the table of accuracies {path}: {error}") from error
     if missing := [column for column in COLUMNS if column not in rows]:
@@ -117,23 +116,9 @@ def plain_name(dataset: str) -> str:
 
 
 def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
-    """`static_order` over all data sets but this one; tables: data set -> model -> accuracy, see `accuracies`."""
-    return static_order([accuracy for other, accuracy in tables.items() if plain_name(other) != plain_name(dataset)])
+    """`mean_rank` over all data sets but this one; tables: data set -> model -> accuracy, see `accuracies`.
 
-
-def static_order(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The static order of a hub: each model's mean rank by accuracy over other data sets; 1 = best.
-
-    tables: model -> accuracy, one each. Ties share their mean rank. A model that a table lacks is ranked by the others;
-    the ranks of a table that lacks models are spread over as many places as there are models in all, so that the best
-    of three is not taken for better than the second of ten. Tables of fewer than three models say nothing.
-    Says nothing about the data set in question, so every scorer that looks at the images should beat it.
+    It says nothing about the data set in question, so every scorer that looks at the images should beat it.
     """
-    tables = [accuracy for accuracy in tables if len(accuracy) >= FEWEST]
-    places = len({model for accuracy in tables for model in accuracy})
-    ranks: dict[str, list[float]] = {}
-    for accuracy in tables:
-        spread = (rankdata([-value for value in accuracy.values()]) - 0.5) * (places / len(accuracy)) + 0.5
-        for model, rank in zip(accuracy, spread, strict=True):
-            ranks.setdefault(model, []).append(float(rank))
-    return {model: float(np.mean(values)) for model, values in ranks.items()}
+    others = {other: accuracy for other, accuracy in tables.items() if plain_name(other) != plain_name(dataset)}
+    return mean_rank(pd.DataFrame(others)).to_dict()

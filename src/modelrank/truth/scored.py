@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
+from modelrank.csv_file import read_text
 from modelrank.root import resolve
 from modelrank.truth.ledger import Asked
 from modelrank.truth.published import plain_name
@@ -81,7 +82,7 @@ def recalled(
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = read_text(path)
         images = table["images"].astype(int) if "images" in table else 0  # an earlier version did not say
         return table.assign(score=pd.to_numeric(table.score), images=images).loc[:, list(COLUMNS)]
     except (OSError, ValueError, KeyError, AttributeError) as error:
