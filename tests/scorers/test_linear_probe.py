@@ -74,6 +74,13 @@ def test_the_best_strength_is_taken():
     assert score.parts["strength"] == [10.0, 0.1, 1e-3][int(score.parts["skill"].argmax())]
 
 
+def test_recall_is_of_each_class_and_gives_both_accuracies():
+    data = features(DIGITS)
+    score, count = linear_probe(data, strengths=[0.1]), torch.bincount(data.targets).numpy()
+    assert score.value == pytest.approx(float(score.parts["recall"] @ count / count.sum()))
+    assert "recall" not in linear_probe(FeatureSet(data.features, data.features[:, :2], "regression")).parts
+
+
 def test_refusals():
     data = features(CASES[0])
     with pytest.raises(ValueError, match="strengths"):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from modelrank.features.from_files import SavedFeatures
@@ -14,10 +15,12 @@ from modelrank.hub.model import PretrainedModel
 from modelrank.hub.preprocessing import Preprocessing
 from modelrank.memory.prior import believe
 from modelrank.scorers.disco import disco
+from modelrank.scorers.linear_probe import linear_probe
 from modelrank.scorers.ncti import ncti
-from modelrank.stages.believed import known_facts, scorer_ids, told_apart
+from modelrank.stages.believed import known_facts, probed_level, scorer_ids, told_apart
 from modelrank.stages.score import ScoredHub
 from modelrank.truth.ledger import Asked
+from modelrank.types import FeatureSet
 
 SCORERS = {"disco": partial(disco), "ncti": partial(ncti)}
 
@@ -83,3 +86,11 @@ def test_an_imagenet_accuracy_places_a_model_that_no_data_set_tells_of():
     mean = dict(zip(models, believe(elsewhere, facts=known_facts(models)).mean, strict=True))
     assert mean["good"] > mean["fine"] > mean["unknown"] > mean["bad"]
     assert known_facts({"saved": SavedFeatures("saved", Path("saved"))}) is None
+
+
+def test_the_level_to_expect_is_in_units_of_the_metric():
+    """Nine of ten images are of one class, and nothing tells them apart: accuracy .9, mean over the classes .5."""
+    noise = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    scores = {"a": linear_probe(FeatureSet(noise, (torch.arange(400) % 10 == 0).long()), strengths=[10.0])}
+    assert probed_level(scores, "accuracy") == pytest.approx(0.9, abs=0.01)
+    assert probed_level(scores, "mean_per_class_accuracy") == pytest.approx(0.5, abs=0.01)

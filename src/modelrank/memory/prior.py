@@ -47,7 +47,7 @@ def believe(
         these sets.
     facts: models x metadata (numbers and words); a model that memory lacks is placed by those it resembles.
 
-    level: mean accuracy of linear probes of the models on the target, where that is known: what accuracies to expect.
+    level: mean of linear probes of the models on the target by its metric, where known: what accuracies to expect.
 
     The target is taken for one more data set like the others: z has the mean of the others' (see `standardised`), and
     their covariance about it. Nothing is fitted to the target.

@@ -61,7 +61,8 @@ def linear_probe(
     started from that of the next larger strength. Features are standardised over all samples (no label is looked at)
     and constant ones left out. Folds are stratified and drawn with `seed`; at most one an image.
 
-    parts: `strength` chosen, `skill` of each of the strengths from large to small.
+    parts: `strength` chosen, `skill` of each of the strengths from large to small, and of labels the `recall` of each
+    class at the strength chosen, whose mean is the mean per-class accuracy.
     """
     if not strengths or min(strengths) <= 0:
         raise ValueError(f"strengths must be positive numbers, got {list(strengths)}")
@@ -97,7 +98,10 @@ def linear_probe(
                 answers += [predict(some @ one) for some in x[own[f]].split(max(1, LOGITS // outputs))]
     skills = torch.tensor([skill(torch.cat(answers), targets) for answers in held_out], dtype=torch.float64)
     best = int(skills.argmax())  # the first: the strongest penalty among equals
-    return Score(float(skills[best]), {"strength": path[best], "skill": skills.numpy()})
+    parts = {"strength": path[best], "skill": skills.numpy()}
+    if targets.ndim == 1:
+        parts["recall"] = _recall(torch.cat(held_out[best]), targets).numpy()
+    return Score(float(skills[best]), parts)
 
 
 def _standardised_components(data: FeatureSet) -> tuple[Float[Tensor, "N r"], Float[Tensor, " r1"]]:
@@ -134,6 +138,12 @@ def _problem(data: FeatureSet, dtype: torch.dtype) -> tuple[Loss, Callable[[Tens
 
 def _accuracy(predicted: Tensor, y: Tensor) -> float:
     return float((predicted == y).double().mean())
+
+
+def _recall(predicted: Tensor, y: Tensor) -> Tensor:
+    """Of the classes that are there, in their order."""
+    _, label, count = y.unique(return_inverse=True, return_counts=True)
+    return torch.bincount(label, weights=(predicted == y).double()) / count
 
 
 def _r_squared(z: Tensor, y: Tensor) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +21,7 @@ from modelrank.scorers.contract import facts_of
 from modelrank.stages.score import ScoredHub
 from modelrank.truth.ledger import Asked
 from modelrank.truth.scored import remember
+from modelrank.types import Score
 
 TELL = 0.05  # of the width of a score's interval: what lies closer together is no difference
 LOOKED = frozenset({"features", "logits"})  # a scorer that needs one of them has looked at the images
@@ -57,11 +59,19 @@ def believed(
         scores=told_apart(scores, hub.rows),
         scores_elsewhere=memory.scores,
         facts=known_facts(models),
-        level=float(scores.linear_probe.mean()) if data.task == "classification" and "linear_probe" in scores else None,
+        level=probed_level(hub.rankings["linear_probe"].scores, data.metric)
+        if data.task == "classification" and "linear_probe" in scores
+        else None,
     )
     sets = len({title.split(" by ")[0] for title in memory.accuracy})
     rests = f"{len(scores.columns)} scorers" if len(scores.columns) else "facts of the models"
     return belief, rests + (f" and the accuracies on {sets} other data set{'s' * (sets > 1)}" if sets else " alone")
+
+
+def probed_level(scores: Mapping[str, Score], metric: str) -> float:
+    """Mean over the models of what a linear probe of each has, by the metric of the data set."""
+    by_class = metric == "mean_per_class_accuracy"
+    return float(np.mean([np.mean(score.parts["recall"]) if by_class else score.value for score in scores.values()]))
 
 
 def told_apart(scores: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
