@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,31 @@ def test_control_c_keeps_what_is_done(tmp_path, monkeypatch):
     (entry,) = FeatureStore(tmp_path).parts(part.parent.stem)
     assert entry.tensors["index"].tolist() == [*range(24)]
     assert torch.equal(run(tmp_path).features, run(tmp_path / "other").features)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_float32_means_float32_and_what_the_user_has_set_comes_back(tmp_path, monkeypatch, stops):
+    kinds = [torch.backends.cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    original, within = extraction.FeatureExtraction.predict_step, []
+
+    def watched(self, batch, batch_idx):
+        within.extend(kind.fp32_precision for kind in kinds)
+        if stops:
+            raise ModelRankError("enough")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(extraction.FeatureExtraction, "predict_step", watched)
+    default = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        before = [kind.fp32_precision for kind in kinds]
+        with pytest.raises(ModelRankError, match="enough") if stops else nullcontext():
+            run(tmp_path)
+        after = [kind.fp32_precision for kind in kinds]
+    finally:
+        torch.set_float32_matmul_precision(default)
+    assert set(within) == {"ieee"}
+    assert after == before == ["tf32", "tf32", "bf16"], "the first by torch's default"
 
 
 SLOW = """

@@ -63,7 +63,8 @@ def extract(
         batch_size None: chosen by the device (`batch_size_for`).
     workers: processes that decode images; None: one a core where there are images to decode. Decoded images are kept
     in `data.pixels`, so that the next model finds them.
-    compile: by torch.compile first, once a network; like the device no part of the key (float32 agrees to rounding).
+    compile: by torch.compile first, once a network; like the device no part of the key (float32, which is without
+        TF32 on GPUs, agrees to rounding).
     seed: of the random control's weights.
     Raises ModelRankError for features that are NaN or infinite, a store that cannot be written, a wrong `dtype`, a
     `precision` that the device does not have, boxes with `compile`, and what loading the model or an image raises.
@@ -213,7 +214,7 @@ def _forward(
 
     from modelrank.data.loader import loader
     from modelrank.features.box_pooling import over_boxes
-    from modelrank.features.extraction import FeatureWriter, batch_size_for, over_images
+    from modelrank.features.extraction import FeatureWriter, batch_size_for, float32, over_images
     from modelrank.trainers import SILENT, in_batches_that_fit, own_device, quiet
 
     parameters = sum(parameter.numel() for parameter in network.parameters())  # before box features drop the classifier
@@ -246,7 +247,7 @@ def _forward(
         runner.predict(plan.task, batches, return_predictions=False)
         return runner
 
-    with quiet():
+    with quiet(), float32():
         size = batch_size
         if size is None:
             size = batch_size_for(plan, make())

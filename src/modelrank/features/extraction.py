@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,23 @@ from modelrank.types import ModelRankError
 FIRST = 64  # images in a batch, where nobody says how many; on CPUs more make nothing faster
 USED = 0.8  # of a GPU's memory: the rest is for what the allocator cannot join
 PART_SECONDS = 30.0  # at most this much work is lost when the process is killed
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """Products and convolutions of float32 are computed in it, and afterwards as before. GPUs else convolve in TF32,
+    10 bits of mantissa for 23, by torch's default, and multiply in it where somebody said so."""
+    backends = torch.backends
+    kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)  # pyright: ignore[reportAttributeAccessIssue]
+    kinds += (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn)  # pyright: ignore[reportAttributeAccessIssue]
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 @dataclass(frozen=True)
