@@ -26,7 +26,6 @@ from modelrank.scorers.linalg import (
 )
 from modelrank.types import FeatureSet
 
-
 FAR_FROM_SINGULAR = 1e3  # a condition that costs float32 three digits of its seven
 
 
