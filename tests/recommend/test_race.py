@@ -213,6 +213,13 @@ def test_dear_models_wait(tmp_path):
     assert "m9" in race.finished()
 
 
+def test_until_one_is_trained_the_best_expected_is_trained_not_the_cheapest(tmp_path):
+    world = World({"cheap": 0.7, "good": 0.8}, {"cheap": 0.2, "good": 1.0})
+    race = world.race([0.0, 1.0])
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.9 * race.everything(), sure=1.0)
+    assert world.done[0][0] == "good"
+
+
 def test_a_model_that_is_left_out_later_is_left_out_of_the_race(tmp_path):
     world = World(TEN)
     race = world.race()

@@ -1,9 +1,10 @@
 """A race of models under a budget: which to train next and how far, by what is believed of all of them.
 
-Every trial is one model up to its next rung. It is the one whose training promises most per second: the expected
-improvement on the best so far (the belief's, so that what was found of one model tells of those like it), over the
-seconds that training it to the end still costs. One model must come to its end, the one expected to be best: what that
-takes is kept back.
+Every trial is one model up to its next rung. Until one has come to its end it is the model expected to be best; an
+improvement would be one on a guess, and what the data set makes easy or hard moves all models alike. From then on it is
+the one whose training promises most per second: the expected improvement on the best so far (the belief's, so that what
+was found of one model tells of those like it), over the seconds that training it to the end still costs. What it takes
+to bring the one expected to be best to its end is kept back.
 """
 
 from __future__ import annotations
@@ -140,14 +141,18 @@ class Race:
         open_ = [model for model in self.open() if model not in running and self.cost(model) <= remaining]
         if not open_:
             return None
+        expected = dict(zip(names, predicted.mean, strict=True))
         ends = self.finished()
-        incumbent = max(predicted.mean[names.index(model)] for model in ends or self.at_hand() or self.alive())
-        gain = dict(zip(names, predicted.improvement(incumbent), strict=True))
-        wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
+        incumbent = max((expected[model] for model in ends), default=None)
+        if incumbent is None:
+            wish = max(open_, key=lambda model: expected[model])
+        else:
+            gain = dict(zip(names, predicted.improvement(incumbent), strict=True))
+            wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
         last = self.likeliest(predicted, remaining, running)  # the one that would be taken to its end now
         if last is None:  # no model can be: look as long as something fits
             return wish
-        if ends and predicted.mean[names.index(last)] <= incumbent:
+        if incumbent is not None and expected[last] <= incumbent:
             return wish
         if wish != last and self.cost(wish) + self.cost(last, to_end=True) > remaining:
             return last
