@@ -80,8 +80,7 @@ class StepProgress(pl.Callback):
 
 
 def own_device(trainer: Callable[..., pl.Trainer]) -> list[int] | int:
-    """`devices` of a trainer for this process alone; of the ranks of a DDP run each has the device that it trains on.
-    """
+    """`devices` of a trainer for this process alone; each rank of a DDP run has the device that it trains on."""
     index = trainer(**SILENT).strategy.root_device.index
     return 1 if index is None else [index]
 

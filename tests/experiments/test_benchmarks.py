@@ -42,7 +42,7 @@ def test_scorers(tmp_path):
 def test_top(tmp_path):
     (row,) = quick_run("top", tmp_path).to_dict("records")
     assert (row["models"], row["images"], row["passes_all"]) == (2, 320, 640)
-    first, second = 2 * 20, 2 * 40  # by both, of 1/16 and of 1/8 of the images; where one is dropped, the other sees all
+    first, second = 2 * 20, 2 * 40  # 1/16 and 1/8 of the images for both, all of them for those that are left
     assert row["passes_top"] in ({first + 320, first + second + 320} if row["dropped"] else {first + second + 640})
     assert row["cpu_seconds_top"] > 0
 

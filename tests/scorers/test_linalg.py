@@ -69,3 +69,11 @@ def test_folds_keep_the_rows_of_an_image_together():
     assert linalg.image_count(dataclasses.replace(one, image=image)) == 40
     with pytest.raises(ValueError, match=r"number of images \(2\), got 3"):
         linalg.deal_folds(dataclasses.replace(one, image=image % 2), 3, seed=0)
+
+
+def test_few_eigenvectors_are_those_of_all():
+    one = data()
+    values, vectors = linalg.scatter_eigen(one)
+    few, some = linalg.leading_eigen(one, 5)
+    torch.testing.assert_close(few, values[-5:])
+    torch.testing.assert_close((some * vectors[:, -5:]).sum(0).abs(), torch.ones(5, dtype=torch.float64))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+import scipy.linalg
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -76,6 +77,16 @@ def chunks(
                 shown.update(part.stop - part.start)
 
 
+def centred(
+    x: Rows, mean: Float[Tensor, " D"], elements: int | None = None
+) -> Iterator[tuple[slice, Float[Tensor, "n D"]]]:
+    """As `chunks`, less the mean and in its dtype; each is written over the one before, else two would be held at a
+    time."""
+    buffer = mean.new_empty(0)
+    for part, rows in chunks(x, mean.dtype, elements):
+        yield part, torch.sub(rows, mean, out=buffer.resize_(rows.shape))
+
+
 def class_counts(data: FeatureSet) -> Int64[Tensor, " C"]:
     """Samples per class; the targets are canonical (0..C-1, none empty) inside a scorer."""
     return shared(data, "class counts", lambda: torch.bincount(data.targets))
@@ -106,14 +117,15 @@ def centroid_posterior(
     |x|^2 is the same for all classes and cancels. origin: taken from rows and means first (no posterior changes), since
     a large common offset would eat float32's digits. Cost N D C, rows in chunks.
     """
+    dtype = compute_dtype(x)
     centres = means if origin is None else means - origin
-    bias = (counts / len(x)).log() - centres.square().sum(1) / 2
-    result = torch.empty(len(x), dtype=compute_dtype(x), device=means.device)
+    bias = ((counts / len(x)).log() - centres.square().sum(1) / 2).to(dtype)
+    weights = centres.T.to(dtype)
+    result = torch.empty(len(x), dtype=dtype, device=means.device)
     few = CHUNK_ELEMENTS // 4 * x.shape[1] // len(means) + x.shape[1]  # rows whose logits fit into a core's cache
-    for part, rows in chunks(x, elements=min(few, 4 * CHUNK_ELEMENTS)):
-        rows = rows if origin is None else rows - origin.to(rows.dtype)
-        logits = torch.addmm(bias.to(rows.dtype), rows, centres.T.to(rows.dtype))
-        result[part] = own_posterior(logits, labels[part])
+    few = min(few, CHUNK_ELEMENTS)
+    for part, rows in chunks(x, elements=few) if origin is None else centred(x, origin.to(dtype), few):
+        result[part] = own_posterior(torch.addmm(bias, rows, weights), labels[part])
     return result
 
 
@@ -186,16 +198,15 @@ def fourth_moment(data: FeatureSet) -> Float[Tensor, ""]:
 
 def _second_pass(data: FeatureSet) -> tuple[Tensor, Tensor]:
     def compute() -> tuple[Tensor, Tensor]:
-        x = data.features
-        mean, fourth = column_mean(data), torch.zeros((), dtype=torch.float64, device=x.device)
+        mean = column_mean(data)
+        fourth = torch.zeros_like(mean[0])
 
-        def centred() -> Iterator[Tensor]:
-            for _, rows in chunks(x, torch.float64):
-                rows = rows - mean
+        def seen() -> Iterator[Tensor]:
+            for _, rows in centred(data.features, mean):
                 fourth.add_(torch.linalg.vector_norm(rows, dim=1).pow(4).sum())
                 yield rows
 
-        return gram(centred()), fourth
+        return gram(seen()), fourth
 
     return shared(data, "scatter", compute)
 
@@ -265,3 +276,17 @@ def deal_folds(data: FeatureSet, folds: int, seed: int) -> Int64[Tensor, " N"]:
 def scatter_eigen(data: FeatureSet) -> tuple[Float[Tensor, " D"], Float[Tensor, "D D"]]:
     """Eigenvalues of the scatter, smallest first, and its eigenvectors, float64. Cost 9 D^3."""
     return shared(data, "scatter eigen", lambda: torch.linalg.eigh(scatter(data)))
+
+
+def leading_eigen(data: FeatureSet, k: int) -> tuple[Float[Tensor, " k"], Float[Tensor, "D k"]]:
+    """The k largest eigenvalues of the scatter, smallest first, and their eigenvectors, float64; where they are few, in
+    a third of the time that all take. Found on the CPU."""
+
+    def compute() -> tuple[Tensor, Tensor]:
+        s = scatter(data)
+        last = len(s) - 1
+        found = scipy.linalg.eigh(s.numpy(force=True), subset_by_index=[last - k + 1, last])
+        values, vectors = (torch.from_numpy(each).to(s.device) for each in found)
+        return values, vectors
+
+    return shared(data, f"scatter eigen {k}", compute)

@@ -17,10 +17,12 @@ from torch import Tensor
 from modelrank.scorers.linalg import (
     CHUNK_ELEMENTS,
     Rows,
+    centred,
     chunks,
     column_mean,
     compute_dtype,
     gram,
+    leading_eigen,
     scatter_eigen,
     shared,
 )
@@ -63,13 +65,13 @@ def _exact(data: FeatureSet, k: int) -> Components:
     x = data.features
     mean = column_mean(data)
     if len(x) < x.shape[1]:
-        centred = x.double() - mean
-        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        rows = x.double() - mean
+        values, vectors = torch.linalg.eigh(rows @ rows.T)
         sigma = values.flip(0)[:k].clamp(min=0).sqrt()
         return Components((vectors.flip(1)[:, :k] * sigma).to(compute_dtype(x)), sigma)
     if (found := _leading(data, k)) is not None:
         return found
-    values, vectors = scatter_eigen(data)
+    values, vectors = scatter_eigen(data) if k > x.shape[1] // 4 else leading_eigen(data, k)
     scores = _project(data, vectors.flip(1)[:, :k].to(compute_dtype(x)), CHUNK_ELEMENTS)
     return Components(scores, values.flip(0)[:k].clamp(min=0).sqrt())
 
@@ -78,7 +80,7 @@ def _project(data: FeatureSet, basis: Float[Tensor, "D k"], elements: int) -> Fl
     """Centred rows times the basis, about `elements` at a time."""
     mean = column_mean(data).to(basis.dtype)
     scores = torch.empty(len(data.features), basis.shape[1], dtype=basis.dtype, device=basis.device)
-    for part, rows in _centred(data.features, mean, elements):
+    for part, rows in centred(data.features, mean, elements):
         torch.mm(rows, basis, out=scores[part])
     return scores
 
@@ -97,7 +99,7 @@ def _leading(data: FeatureSet, k: int) -> Components | None:
 
     def compute() -> tuple[Tensor, Tensor]:
         mean = column_mean(data).float()
-        return torch.linalg.eigh(gram(rows for _, rows in _centred(x, mean, 4 * CHUNK_ELEMENTS)))
+        return torch.linalg.eigh(gram(rows for _, rows in centred(x, mean, 4 * CHUNK_ELEMENTS)))
 
     values, vectors = shared(data, "scatter eigen float32", compute)
     if not float(values[-k]) > 1e-3 * float(values[-1]):
@@ -141,14 +143,7 @@ def _less_offset(
     if float(mean.square().sum()) <= 4 * float((some - mean).square().sum(1).mean()):
         copies = not isinstance(x, Tensor) or x.dtype != mean.dtype
         return lambda: chunks(x, mean.dtype, CHUNK_ELEMENTS if copies else 8 * CHUNK_ELEMENTS), mean
-    return lambda: _centred(x, mean, CHUNK_ELEMENTS // 2), torch.zeros_like(mean)
-
-
-def _centred(x: Rows, mean: Float[Tensor, " D"], elements: int) -> Iterator[tuple[slice, Float[Tensor, "n D"]]]:
-    """Rows less their mean by chunks, each written over the one before: else two would be held at a time."""
-    buffer = mean.new_empty(0)
-    for part, rows in chunks(x, mean.dtype, elements):
-        yield part, torch.sub(rows, mean, out=buffer.resize_(rows.shape))
+    return lambda: centred(x, mean, CHUNK_ELEMENTS // 2), torch.zeros_like(mean)
 
 
 @lru_cache(maxsize=2)  # a hub has few widths, and drawing takes as long as a product of 1000 rows
