@@ -33,9 +33,9 @@ PART_SECONDS = 30.0  # at most this much work is lost when the process is killed
 def float32() -> Iterator[None]:
     """Products and convolutions of float32 are computed in it, and afterwards as before. GPUs else convolve in TF32,
     10 bits of mantissa for 23, by torch's default, and multiply in it where somebody said so."""
-    backends = torch.backends
-    kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)  # pyright: ignore[reportAttributeAccessIssue]
-    kinds += (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn)  # pyright: ignore[reportAttributeAccessIssue]
+    backends: Any = torch.backends  # whose stubs know of no precision
+    kinds = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    kinds += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
     before = [kind.fp32_precision for kind in kinds]
     try:
         for kind in kinds:

@@ -71,7 +71,8 @@ def believed(
 def probed_level(scores: Mapping[str, Score], metric: str) -> float:
     """Mean over the models of what a linear probe of each has, by the metric of the data set."""
     by_class = metric == "mean_per_class_accuracy"
-    return float(np.mean([np.mean(score.parts["recall"]) if by_class else score.value for score in scores.values()]))
+    each = [float(np.mean(score.parts["recall"])) if by_class else score.value for score in scores.values()]
+    return float(np.mean(each))
 
 
 def told_apart(scores: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
