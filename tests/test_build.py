@@ -158,6 +158,10 @@ def test_a_race_of_several_processes_is_refused_before_any_work(executor):
     assert "stage=recommend with trainer=ddp" in refused("stage=recommend", f"executor={executor}", "trainer=ddp")
 
 
+def test_analyse_is_of_one_process():
+    assert "stage=analyse with trainer=ddp" in refused("stage=analyse", "trainer=ddp")
+
+
 def test_what_hydra_can_read_passes():
     given = [
         "hub.names=[a,b]",

@@ -318,6 +318,11 @@ def refuse_impossible(cfg: DictConfig, *, sweeping: bool) -> None:
             "stage=recommend with trainer=ddp: each process would race by its own clock. Each training of a race is "
             "on one device: give trainer=gpu or cpu; several at a time: executor=ray"
         )
+    if ranks.uses_ddp(cfg) and "control_seed" in cfg.stage:
+        raise ModelRankError(
+            "stage=analyse with trainer=ddp: its trainings are part of extracting features, which one process does. "
+            "Give trainer=gpu or cpu"
+        )
     if cfg.trainer.get("accelerator") == "gpu":
         import torch
 
