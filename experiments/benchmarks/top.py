@@ -55,7 +55,9 @@ def one(hub: str, dataset: str, overrides: Sequence[str], top: int, folder: Path
         cfg = composed(hub, dataset, *overrides, f"top={top}", f"paths.cache={folder / name}")
         (folder / name).mkdir()
         for part in ("weights", "packages"):
-            (folder / name / part).symlink_to(Path(composed(hub, dataset).paths.cache, part))
+            kept = Path(composed(hub, dataset).paths.cache, part).absolute()
+            kept.mkdir(parents=True, exist_ok=True)
+            (folder / name / part).symlink_to(kept)
         return cfg
 
     for name in images.scored:  # decodes

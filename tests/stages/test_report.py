@@ -48,7 +48,7 @@ def test_a_job_without_a_ranking_is_left_out_and_named(reported, caplog, by):
     page = reported(pd.DataFrame(RANKED + jobs).to_csv(index=False).encode(), by=by)
     assert "left out, as there is no ranking of it: leep on reviews (no logits)" in caplog.text
     assert "leep on reviews (no logits)" in page
-    assert "1 jobs of the sweep failed: scorer=leep: x" in page
+    assert "1 jobs of the sweep failed or did not end: scorer=leep: x" in page
     assert "2 scorers on 2 data sets" in page
 
 
