@@ -8,7 +8,9 @@ accuracies on the other data sets by that protocol as memory (none where there i
 experiments/truth/scores.csv (column `scorers`: of the stage's those that have some; none, to see what they bring).
 Models are compared after a tenth, a third and all of the steps (the race as it is) or after a third and all. The
 regret is that of the pick on test, in points of accuracy, beside that of a model drawn at random. Learning rates that
-the truth did not try cannot be played: a race might walk on to them.
+the truth did not try cannot be played: a race might walk on to them. `regret` takes the pick for trained to its end;
+`regret_as_is` is of the network at hand, which may be a head on frozen features (its linear probe on test stands for
+it), against the best of all networks and heads; there is none where the pick was left in between, not measured on test.
 """
 
 import itertools
@@ -111,7 +113,7 @@ def main():
         same = rows.loc[rows.protocol == protocol]
         table = same.pivot_table(index="model", columns="dataset", values="accuracy")
         probed = rows_of_all.loc[(rows_of_all.protocol == "linear_probe_offline") & (rows_of_all.dataset == dataset)]
-        heads = probed.drop_duplicates("model").set_index("model").val_accuracy
+        probes = probed.drop_duplicates("model").set_index("model")
         accuracy = same.loc[(same.dataset == dataset) & (same.seed == seed)].set_index("model").accuracy
         if accuracy.empty:  # of a second seed, which lies in a table of its own
             continue
@@ -120,9 +122,11 @@ def main():
         for rungs, (kind, names), share in itertools.product(RUNGS[protocol], SCORERS.items(), SHARES):
             own_scores = told[dataset].reindex(columns=names)
             belief = believe(elsewhere, scores=own_scores, scores_elsewhere={name: told[name] for name in elsewhere})
-            race, spent = play(own, heads, accuracy, belief, rungs, share, seed)
+            race, spent = play(own, probes.val_accuracy, accuracy, belief, rungs, share, seed)
             pick = race.pick()
             at = race.at_hand().get(pick)
+            on_test = {rung: known for rung, known in ((0, probes.accuracy), (240, accuracy)) if rung in rungs}
+            as_is = on_test[at.steps][pick] if at and at.steps in on_test else np.nan
             out.append(
                 {
                     "protocol": protocol,
@@ -138,6 +142,7 @@ def main():
                     "steps": at.steps if at else 0,
                     "val": at.value if at else np.nan,
                     "regret": 100 * (accuracy.max() - accuracy[pick]),
+                    "regret_as_is": 100 * (max(known.max() for known in on_test.values()) - as_is),
                     "random_regret": 100 * (accuracy.max() - accuracy.mean()),
                     "certainty": race.certainty(),
                 }

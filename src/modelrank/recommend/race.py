@@ -1,10 +1,10 @@
 """A race of models under a budget: which to train next and how far, by what is believed of all of them.
 
-Every trial is one model up to its next rung. Until one has come to its end it is the model expected to be best; an
-improvement would be one on a guess, and what the data set makes easy or hard moves all models alike. From then on it is
-the one whose training promises most per second: the expected improvement on the best so far (the belief's, so that what
-was found of one model tells of those like it), over the seconds that training it to the end still costs. What it takes
-to bring the one expected to be best to its end is kept back.
+Every trial is one model up to its next rung. Until one has come to its end it is the model expected to be best, of
+equals the cheapest; an improvement would be one on a guess, and what the data set makes easy or hard moves all models
+alike. From then on it is the one whose training promises most per second: the expected improvement on the best so far
+(the belief's, so that what was found of one model tells of those like it), over the seconds that training it to the end
+still costs. What it takes to bring the one expected to be best to its end is kept back.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Race:
         ends = self.finished()
         incumbent = max((expected[model] for model in ends), default=None)
         if incumbent is None:
-            wish = max(open_, key=lambda model: expected[model])
+            wish = max(open_, key=lambda model: (expected[model], -self.cost(model, to_end=True)))
         else:
             gain = dict(zip(names, predicted.improvement(incumbent), strict=True))
             wish = max(open_, key=lambda model: gain[model] / self.cost(model, to_end=True))
