@@ -125,7 +125,7 @@ def main():
             race, spent = play(own, probes.val_accuracy, accuracy, belief, rungs, share, seed)
             pick = race.pick()
             at = race.at_hand().get(pick)
-            on_test = {rung: known for rung, known in ((0, probes.accuracy), (240, accuracy)) if rung in rungs}
+            on_test = {rung: known for rung, known in ((0, probes.accuracy), (rungs[-1], accuracy)) if rung in rungs}
             as_is = on_test[at.steps][pick] if at and at.steps in on_test else np.nan
             out.append(
                 {

@@ -87,7 +87,8 @@ def beyond_features(n: int, d: int, classes: int) -> int:
 def disco_against_products(n: int, d: int, classes: int) -> list[float]:
     """Median seconds of `modelrank.score("disco", ...)`, of the four products N x D x 138 of a randomised PCA, and of
     the floor: these and what else no DISCO can leave out, one eigendecomposition 138 x 138 of D x 138 numbers in
-    float64, the turning of N x 138 numbers, and the softmax of N x classes logits in each of eight groups."""
+    float64, the turning of N x 138 numbers, and the softmax of N x classes logits in each of eight groups; of the floor
+    and the two orthonormal bases of the published decomposition, by QR of D x 138 and Cholesky of N x 138 numbers."""
     data = problem(n, d, classes)
     thin, tall, turn = torch.randn(d, 138), torch.randn(n, 138), torch.randn(138, 128)
     groups, means = torch.randn(8, n, 16), torch.randn(8, 16, classes)
@@ -105,7 +106,13 @@ def disco_against_products(n: int, d: int, classes: int) -> list[float]:
         for rows in torch.arange(n).split(max(1, (1 << 18) // (8 * classes))):
             torch.log_softmax(groups[:, rows] @ means, 2)
 
-    return in_turn(lambda: modelrank.score("disco", data.features, data.targets), products, floor)
+    def bases() -> None:
+        floor()
+        torch.linalg.qr(thin)
+        exact = tall.double()
+        torch.linalg.cholesky(exact.T @ exact)
+
+    return in_turn(lambda: modelrank.score("disco", data.features, data.targets), products, floor, bases)
 
 
 def in_turn(*functions: Callable[[], Any], repeats: int = 7) -> list[float]:
@@ -226,10 +233,11 @@ def measure_disco(quick: bool) -> list[dict[str, Any]]:
     rows, large = [], SMALL if quick else (10_000, 2048, 100)
     for n, d, classes in (large, SMALL if quick else (1_000, 1280, 100)):
         for threads in (2, 1):
-            own, products, floor = alone(disco_against_products, threads, n, d, classes)
+            own, products, floor, bases = alone(disco_against_products, threads, n, d, classes)
             label, bar = f"disco N={n} D={d} C={classes}, threads: {threads}", 1.5 if threads == 2 else None
             rows.append(row(label, own / products, bar, "x four products", seconds=own, yardstick=products))
             rows.append(row(label, own / floor, None, "x these, eigh, softmax", seconds=own, yardstick=floor))
+            rows.append(row(label, own / bases, None, "x these, two bases", seconds=own, yardstick=bases))
     beyond = alone(beyond_features, 2, *large, **MAPPED)
     label = "disco N={} D={} C={}, 2 threads: memory beyond the features".format(*large)
     rows.append(row(label, beyond / (large[0] * 4), 200, "x N float32", bytes=beyond))
