@@ -91,10 +91,11 @@ cp "$1" "$SLURM/script"
 [[ $SLURM_IS == away ]] && exit 1
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
 export SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NAME=modelrank
+array=$((7 + $(find "$SLURM" -name 'pid*' | wc -l)))  # one that had jobs before has left their results
 for task in $(seq 0 "$last"); do
-    SLURM_JOB_ID=$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task bash "$1" > /dev/null 2>&1 &
+    SLURM_JOB_ID=$task SLURM_ARRAY_JOB_ID=$array SLURM_ARRAY_TASK_ID=$task bash "$1" > /dev/null 2>&1 &
 done
-echo Submitted batch job 7
+echo Submitted batch job "$array"
 """
 SRUN = """
 while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] || shift; shift; done
@@ -156,20 +157,21 @@ def test_slurm_fine_tunes_and_a_job_whose_time_is_over_goes_on_by_the_same_comma
     )
     models = ["efficientnet_lite0", "squeezenet1_1"]
     results = sweep / "results.csv"
-    with subprocess.Popen(again) as run:
+    with subprocess.Popen(again, stderr=subprocess.PIPE, text=True) as run:
         while not (slurm / "pid0").exists() or not (list(sweep.glob("*/.hydra"))[1:] and _training(cold_cache)[1:]):
             assert run.poll() is None
             time.sleep(0.1)
         stopped = int((slurm / "pid0").read_text())
         os.kill(stopped, signal.SIGUSR2)  # as SLURM does it, asked by submitit, some minutes before the time is over
-        while Path(f"/proc/{stopped}").exists() or not results.exists():
-            time.sleep(0.1)
-        run.terminate()  # it waits for the job
-        assert "stopped; the rows that were finished" in (slurm / "said0").read_text()
-        assert "failed" not in (slurm / "said0").read_text()
-        rows = pd.read_csv(results)
-        assert rows.seed[rows.job_status == "ok"].tolist() == [1, 1]
-        assert rows.overrides[rows.job_status == "unfinished"].str.contains("seed=0").tolist() == [True]
+        said = run.communicate(timeout=500)[1]  # it waits for the other job too
+    assert run.returncode == 1
+    assert "not all jobs of the sweep are done (of those begun: 1 ok, 1 failed; see " in said
+    assert "stopped; the rows that were finished" in (slurm / "said0").read_text()
+    rows = pd.read_csv(results)
+    assert rows.seed[rows.job_status == "ok"].tolist() == [1, 1]
+    failed = rows.loc[rows.job_status == "failed"]
+    assert failed.overrides.str.contains("seed=0").all()
+    assert failed.job_error.str.contains("was stopped before it was done (Job not requeued", regex=False).all()
     subprocess.run(again, check=True, timeout=500)
     assert "requeueing" not in (slurm / "said0").read_text()  # Lightning's word on it, once a training
     for table in (tmp_path / "ledger.csv", results):

@@ -184,12 +184,15 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("ends", ["raise RuntimeError('Job not requeued')", "sys.exit(-1)", "return"])
-def test_a_job_of_submitit_that_is_to_end_is_stopped_and_asked_for_again(ends):
+@pytest.mark.parametrize(
+    ("ends", "given_up"),
+    [("raise RuntimeError('Job not requeued')", "Job not requeued"), ("sys.exit(-1)", "None"), ("return", "None")],
+)
+def test_a_job_of_submitit_that_is_to_end_is_stopped_and_asked_for_again(ends, given_up):
     """Its handler raises an error, exits, or (of a further rank) returns; the error would be one of one model."""
     job = os.environ | {"SUBMITIT_EXECUTOR": "slurm"}
     done = subprocess.run([sys.executable, "-c", SUBMITTED.format(ends=ends)], env=job, capture_output=True, text=True)
-    assert done.stdout == "asked for again\nrows are kept\n"
+    assert done.stdout == f"asked for again\nrows are kept\n{given_up}\n"
     assert done.returncode == 128 + signal.SIGUSR2
 
 
@@ -210,6 +213,7 @@ try:
         print("one model failed")
 except KeyboardInterrupt:
     print("rows are kept")
+    print(stopping.given_up())
     stopping.leave()
 """
 

@@ -80,10 +80,10 @@ def test_cells_are_as_the_jobs_wrote_them(tmp_path, job):
     assert sweep.already_done()
 
 
-def test_a_job_in_a_launcher_s_process_is_of_the_command_that_swept(monkeypatch):
+def test_a_job_in_a_launcher_s_process_is_of_the_command_that_swept(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run.py", "-m", "seed=0,1"])
     collect = sweep.CollectRows()
-    collect.on_multirun_start(OmegaConf.create())
+    collect.on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     monkeypatch.setattr(sys, "argv", ["default_worker.py", "--node-manager-port=46083"])
     taken_along = pickle.loads(pickle.dumps(collect))  # noqa: S301
     monkeypatch.setattr(sweep.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.RUN))
@@ -112,7 +112,7 @@ def run(tmp_path, monkeypatch):
 
     def call(*overrides):
         GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["run.py", "-m", *overrides, *own, "skip_done=true"])
+        monkeypatch.setattr(sys, "argv", ["run.py", "-m", *own, *overrides, "skip_done=true"])
         runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
 
     return call
@@ -132,6 +132,16 @@ def test_an_extended_sweep_keeps_its_folders_whatever_the_order_of_options(run, 
     assert len(rows) == 3 * 3
     for job_folder, own in rows.groupby("job"):
         assert set(pd.read_csv(folder / str(job_folder) / "scores.csv").scorer) == set(own.scorer)
+
+
+def test_a_sweep_that_ends_by_an_error_says_what_is_left_and_how_to_go_on(run, tmp_path):
+    with pytest.raises(SystemExit) as end:
+        run("scorer=ncc", f"hub.folder={tmp_path},{tmp_path}/nothing")
+    said = str(end.value)
+    assert said.startswith("modelrank: not all jobs of the sweep are done (of those begun: 1 ok, 1 failed; see ")
+    assert f"the same command with hydra.sweep.dir={tmp_path}/sweep skip_done=true does the others" in said
+    run("scorer=ncc", "seed=1")  # the next command of the process has nothing left
+    assert sweep.left() == ""
 
 
 def test_a_word_of_one_value_is_no_word_of_another():

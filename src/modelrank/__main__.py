@@ -35,6 +35,8 @@ def main(cfg: DictConfig) -> None:
         # Lightning makes a SystemExit of the interrupt, other libraries errors of their own
         if stopping.asked() or not isinstance(error, Exception):
             log.warning("stopped; the rows that were finished are in %s", cfg.paths.run)
+            if (why := stopping.given_up()) is not None:
+                raise ModelRankError(f"the job was stopped before it was done ({why})") from None
             stopping.leave()  # it ends a sweep too
         if sweeping or not isinstance(error, ModelRankError) or log.isEnabledFor(logging.DEBUG):
             log.exception("the job failed")  # Hydra leaves no traceback in a job's own log
@@ -54,9 +56,11 @@ def run() -> None:
         sys.exit(f"modelrank: {error}")
     except KeyboardInterrupt:
         stopping.leave()
-    except SystemExit:
+    except SystemExit as end:
         if stopping.asked():  # Hydra takes a stop between the jobs of a sweep for a fault of the configuration
             stopping.leave()
+        if end.code and (left := sweep.left()):
+            sys.exit(f"modelrank: {left}")
         raise
 
 

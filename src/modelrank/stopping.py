@@ -4,7 +4,7 @@ The first signal is a KeyboardInterrupt in the main thread, whatever it does the
 is closed; Lightning makes a SystemExit of it. A second one ends the process at once.
 
 In a job of submitit the signal is its own: it comes before the time is over or the job is preempted, and submitit's
-handler asks SLURM for the job again, or raises an error, which would be taken for the fault of one model.
+handler asks SLURM for the job again, or raises an error, which would be taken for the fault of one model (`given_up`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType, MethodType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,6 +37,7 @@ class _Stop:
         self.begun = begun
         self.process, self.number, self.came = os.getpid(), 0, 0.0
         self.theirs: dict[int, Callable[[int, FrameType | None], object]] = {}  # handlers to be called first
+        self.given_up: Exception | None = None  # what they raised
         self.ending = False  # Python has begun to end, or is about to: nothing is left to be stopped
         hook = sys.unraisablehook
         self.otherwise = getattr(hook.__self__, "otherwise", hook) if isinstance(hook, MethodType) else hook
@@ -57,8 +57,12 @@ class _Stop:
             if worker.daemon:  # of a loader; left alone it finishes its batch first
                 worker.terminate()
         if number in self.theirs:
-            with suppress(Exception, SystemExit):
+            try:
                 self.theirs[number](number, frame)
+            except Exception as error:
+                self.given_up = error
+            except SystemExit:
+                pass
         raise KeyboardInterrupt
 
     def ignored(self, what: UnraisableHookArgs) -> None:
@@ -118,6 +122,12 @@ def again() -> None:
 def asked() -> bool:
     """Whether a signal to stop has come."""
     return bool(_stop.number)
+
+
+def given_up() -> Exception | None:
+    """Why a job of submitit, stopped, is not begun again. It has to end by an error: its launcher waits for a result,
+    and of a job that has none it says no more than that, leaving all others."""
+    return _stop.given_up
 
 
 def leave() -> NoReturn:

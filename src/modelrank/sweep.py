@@ -54,6 +54,9 @@ SAID = (
 )
 
 
+_begun: Path | None = None  # the folder of the sweep that this process has begun and not ended
+
+
 class CollectRows(Callback):
     """Hydra callback (conf/hydra/modelrank.yaml)."""
 
@@ -61,7 +64,9 @@ class CollectRows(Callback):
     argv: Sequence[str] = ()  # of the command that sweeps; launchers take this object along, to processes of their own
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        global _begun
         self.argv = list(sys.argv)
+        _begun = Path(config.hydra.sweep.dir)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         self.started = time.time()
@@ -71,6 +76,8 @@ class CollectRows(Callback):
             _put(None, "unfinished", "it was killed or stopped, or is running; skip_done=true does it again")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        global _begun
+        _begun = None
         results = Path(config.hydra.sweep.dir) / RESULTS
         if results.exists():
             log.info("all rows of the sweep: %s", results.absolute())
@@ -102,6 +109,19 @@ def _put(rows: pd.DataFrame | None, status: str, error: str) -> None:
         temporary = results.with_suffix(f".{os.getpid()}.tmp")
         together[[*together.columns.difference(list(job), sort=False), *job]].to_csv(temporary, index=False)
         os.replace(temporary, results)
+
+
+def left() -> str:
+    """What is to be said of a sweep that was begun and did not end well; "" where there is none."""
+    if _begun is None or not (_begun / RESULTS).exists():
+        return ""
+    states = _as_written(_begun / RESULTS).drop_duplicates("overrides").job_status.value_counts()
+    said = ", ".join(f"{states[state]} {state}" for state in ("ok", "failed", "unfinished") if state in states)
+    return (
+        f"not all jobs of the sweep are done (of those begun: {said}; see {(_begun / RESULTS).absolute()}); "
+        f"the same command with hydra.sweep.dir={_begun} skip_done=true does the others. "
+        "Jobs that a scheduler has may still be running"
+    )
 
 
 def already_done() -> bool:
