@@ -105,7 +105,9 @@ class SavedFeatures:
         for name in {"features", "logits"} & set(found):
             own = found[name].dtype
             if found[name].ndim != 2 or own.kind not in "fiu":
-                raise ModelRankError(f"{self.path}: {name} must be a matrix of numbers, it is {found[name].shape} of {own}")
+                raise ModelRankError(
+                    f"{self.path}: {name} must be a matrix of numbers, not {found[name].shape} of {own}"
+                )
             found[name] = found[name].astype(own.newbyteorder("=") if own.kind == "f" else np.float32, copy=False)
         return found
 
