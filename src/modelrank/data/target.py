@@ -94,7 +94,7 @@ class TargetFile:
                         "dataset.column"
                     )
                 values = table[column]
-                if name in table and (missing := int(table[name].isna().sum())):
+                if name in table and (missing := len(table) - len(table[name].dropna())):
                     raise ModelRankError(
                         f"{path}: {missing} of {len(table)} ids in the column {name!r} are missing; fill them in, or "
                         "name another column by dataset.id_column"
