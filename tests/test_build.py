@@ -107,6 +107,26 @@ def test_a_folder_is_called_as_it_is_called(dataset, tmp_path, monkeypatch):
     assert {path: name(f"dataset.root='{path}'") for path in given} == given
     assert name("dataset.root=/x/leaves", "dataset.name=oaks") == "oaks"
     assert name("dataset.root=null") == name() == "folder"
+    assert name("dataset.root=2024") == "2024", "which is a number to Hydra"
+
+
+@pytest.mark.parametrize(
+    ("hub", "file", "names"),
+    [
+        ("files", "a.npy", []),
+        ("checkpoints", "a.pth", []),
+        ("timm", "resnet18.a1_in1k.pth", ["hub.names=[resnet18.a1_in1k]"]),
+        ("torchvision", "resnet18-f37072fd.pth", ["hub.names=[resnet18]"]),
+    ],
+)
+def test_the_folder_of_a_hub_may_be_called_by_a_number(hub, file, names, tmp_path, monkeypatch):
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "2024" / file).touch()
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"hub={hub}", "hub.folder=2024", *names])
+    (model,) = build.models(cfg).values()
+    assert model.availability(tmp_path).where == f"2024/{file}"
 
 
 def refused(*overrides):

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -240,3 +241,16 @@ def test_the_key_of_wandb_is_in_nothing_that_a_run_leaves(tmp_path):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in files if key.encode() in path.read_bytes()] == []
     assert key not in done.stdout + done.stderr
+
+
+def test_the_cache_may_be_below_home(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(40, 4)))
+    np.save(tmp_path / "targets.npy", np.arange(40) % 2)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    given = ["hub=files", "dataset=targets", "hub.folder=.", "truth=none", "logger=none"]
+    monkeypatch.setattr(sys, "argv", ["run.py", *given, "hydra.run.dir=out", "paths.cache='~/kept'"])
+    runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+    assert (tmp_path / "kept").is_dir()
+    assert not (tmp_path / "~").exists()

@@ -19,6 +19,7 @@ def main(cfg: DictConfig) -> None:
     log = logging.getLogger("modelrank")
     stopping.heed(begun=True)  # here too: a launcher may have started another process for this job
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    cfg.paths.cache = str(Path(str(cfg.paths.cache)).expanduser())  # no shell does it where it is quoted, or in .env
     if cfg.skip_done and sweep.already_done():
         log.info("done already, skipped (skip_done=true)")
         return

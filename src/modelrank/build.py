@@ -49,7 +49,7 @@ def _folder_name(*, _parent_: DictConfig) -> str:
     """Of root=~/photos/leaves/ 'leaves', of root=. the folder that the user stands in."""
     if OmegaConf.is_missing(_parent_, "root") or _parent_.root is None:
         return "folder"  # of the cache; where the root must be given, that is said elsewhere
-    return Path(_parent_.root).expanduser().absolute().name or "root"
+    return Path(str(_parent_.root)).expanduser().absolute().name or "root"
 
 
 OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)  # conf/dataset/folder.yaml

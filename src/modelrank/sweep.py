@@ -163,9 +163,14 @@ def _asked(overrides: Iterable[str]) -> str:
     return " ".join(given for given in overrides if not given.startswith("skip_done="))
 
 
+def options(overrides: str) -> list[str]:
+    """One by one. A value may hold spaces: an option begins where a key does."""
+    return re.split(r" (?=~|\+{0,2}[\w./@:-]+=)", overrides)
+
+
 def _sorted(overrides: str) -> str:
-    """In whatever order they were given. A value may hold spaces: an option begins where a key does."""
-    return " ".join(sorted(re.split(r" (?=~|\+{0,2}[\w./@:-]+=)", overrides)))
+    """In whatever order they were given."""
+    return " ".join(sorted(options(overrides)))
 
 
 def _jobs(rows: pd.DataFrame) -> pd.Series:

@@ -108,6 +108,8 @@ def _values(targets: ArrayLike | Tensor) -> np.ndarray:
         return y.astype(np.int64)
     if y.dtype.kind == "f":
         _refuse_missing(int(np.isnan(y).sum()), y)
+        if count := int(np.isinf(y).sum()):
+            raise ValueError(f"targets: {count} of {y.size} are infinite; drop these rows, and those of the features")
         return y.astype(np.float64 if y.dtype.itemsize > 4 else np.float32)
     if y.dtype.kind in "UST":
         return y.astype(str)

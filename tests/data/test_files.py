@@ -1,5 +1,6 @@
 """What is an image among files, and which are alike; through folders of them."""
 
+import errno
 import os
 import shutil
 import socket
@@ -10,6 +11,9 @@ import PIL
 import pytest
 from PIL import Image
 from tests.data.making import every_id, folder, image_folder, noise, png
+
+from modelrank import keys
+from modelrank.data import files
 
 
 def test_images_by_their_content_whatever_they_are_called(tmp_path):
@@ -78,3 +82,19 @@ def test_verdicts_go_by_the_reader_of_the_images(tmp_path, monkeypatch):
         monkeypatch.setattr(PIL, "__version__", version)
         folder(root).load(tmp_path / "cache")
     assert len([*(tmp_path / "cache").rglob("checked-*.json")]) == 2
+
+
+def test_a_fault_of_the_disk_is_not_remembered(tmp_path, monkeypatch, caplog):
+    root = image_folder(tmp_path / "images", {"a": 4, "b": 4})
+
+    def broken(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    def kept():
+        return len(every_id(folder(root, on_unreadable="skip").load(tmp_path / "cache")))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "digest", lambda path: broken(path) if path.name == "000.png" else keys.digest(path))
+        assert kept() == 6
+    assert "a/000.png (Input/output error)" in caplog.text
+    assert kept() == 8

@@ -2,10 +2,12 @@
 
 import importlib
 import inspect
+import pickle
 import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -157,6 +159,41 @@ def test_orders_that_differ_are_refused_before_any_work(run, tmp_path):
         run(f"hub.folder={tmp_path}", "scorer=disco")
 
 
+def test_ids_and_features_of_every_kind_are_read(tmp_path):
+    order, names = np.array([2, 0, 1]), ["b", "c", "ä"]
+    target = Target("t", "classification", "accuracy", np.array([0, 1, 1]), names, "own", "targets.csv", "f")
+    features = np.arange(6, dtype=np.float32).reshape(3, 2)
+    mixed, ids = features[order], np.array(names)[order]
+    np.savez(tmp_path / "bytes.npz", features=mixed, ids=np.char.encode(ids, "utf-8"))
+    np.savez(tmp_path / "beside.npz", features=mixed, ids=ids, notes=np.array([{}, None]))
+    save_file({"features": torch.from_numpy(features).bfloat16()}, tmp_path / "short.safetensors")
+    found = hub(str(tmp_path))
+    assert all(torch.equal(model.features(target).features, torch.from_numpy(features)) for model in found.values())
+
+
+def test_python_objects_are_refused_without_the_advice_to_read_them(tmp_path):
+    target = Target("t", "classification", "accuracy", np.array([0, 1]), [], "own", "targets.csv", "f")
+    np.savez(tmp_path / "ids.npz", features=np.zeros((2, 2)), ids=np.array(["a", "b"], object))
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps([1.0, 2.0]))
+    for model in hub(str(tmp_path)).values():
+        with pytest.raises(ModelRankError, match=r"Python objects, .*ids\.astype\(str\)") as refused:
+            model.features(target)
+        assert "allow_pickle" not in str(refused.value)
+
+
+def test_hidden_files_are_no_models_and_folders_may_be_numbers(tmp_path, monkeypatch):
+    (tmp_path / "2024").mkdir()
+    np.save(tmp_path / "2024" / "a.npy", np.zeros((2, 2)))
+    (tmp_path / "2024" / "._a.npy").write_bytes(b"what macOS puts into archives")
+    (tmp_path / "2024" / "targets.csv").write_text("2023,2024\n1,0\n2,1\n")
+    monkeypatch.chdir(tmp_path)
+    year: Any = 2024  # as Hydra reads hub.folder=2024
+    assert list(hub(year)) == ["a"]
+    given: dict[str, Any] = {"file": None, "id_column": 2023, "task": None, "metric": None, "licence": "own"}
+    target = TargetFile("t", year, column=year, **given).load(tmp_path)
+    assert (target.ids, target.targets.tolist()) == (["1", "2"], [0, 1])
+
+
 def test_the_metric_goes_by_the_task(tmp_path):
     def metric(targets, given=None):
         np.save(tmp_path / "targets.npy", targets)
@@ -195,6 +232,14 @@ def test_targets_are_read_from_every_kind_of_file(tmp_path):
     (tmp_path / "numbers.csv").write_text("id,target\n1,0.5\n2,\n")
     with pytest.raises(ModelRankError, match="1 of 2 are missing"):
         read("numbers.csv")
+    table.set_index("id").to_parquet(tmp_path / "index.parquet")
+    assert read("index.parquet").ids == ["x", "y", "z"]
+    (tmp_path / "ids.csv").write_text("id,target\n1,a\n,b\n,a\n")
+    with pytest.raises(ModelRankError, match="2 of 3 ids in the column 'id' are missing"):
+        read("ids.csv")
+    (tmp_path / "endless.csv").write_text("id,target\n1,0.5\n2,inf\n")
+    with pytest.raises(ModelRankError, match=r"endless\.csv: targets: 1 of 2 are infinite"):
+        read("endless.csv")
     (tmp_path / "empty.npy").write_bytes(b"")
     with pytest.raises(ModelRankError, match=r"cannot read the targets .*empty\.npy"):
         read("empty.npy")

@@ -20,6 +20,12 @@ def test_label_by_puts_the_varied_value_into_the_scorer():
     assert list(rows.value.unique()) == ["1", "8"]
 
 
+def test_label_by_takes_whole_values_and_options_that_were_added():
+    jobs = ["dataset.root='/d/my cats' seed=1", "seed=2 ++dataset.root='/d/my dogs'", "seed=3", None]
+    rows = sweeps.label_by(pd.DataFrame({"overrides": jobs, "scorer": ["disco"] * 4}), "dataset.root")
+    assert list(rows.scorer) == ["disco root='/d/my cats'", "disco root='/d/my dogs'"]
+
+
 def test_label_by_names_what_was_varied():
     with pytest.raises(ModelRankError, match=r"dataset, scorers\.disco\.groups"):
         sweeps.label_by(ROWS, "scorers.disco.components")

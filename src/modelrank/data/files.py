@@ -151,8 +151,8 @@ def _is_image(path: Path, left_out: LeftOut) -> bool:
 class Checked:
     """What one look at an image file told.
 
-    content: SHA-256 of the file. pixels: equal for files that show the same picture. fault: why it cannot be used, or
-    "". used: see `pixels.range_used`.
+    content: SHA-256 of the file, "" where the disk did not give it. pixels: equal for files that show the same picture.
+    fault: why it cannot be used, or "". used: see `pixels.range_used`.
     """
 
     content: str
@@ -218,7 +218,8 @@ def _listing(paths: Sequence[Path]) -> str:
 def _remembered(paths: Sequence[Path], verdict: Path) -> dict[Path, Checked]:
     with suppress(OSError, ValueError, TypeError):  # not there, or not what was written
         told = [Checked(**one) for one in json.loads(verdict.read_text())]
-        return dict(zip(paths, told, strict=True))
+        # What the disk did not give (a network drive, a limit of open files) may be there now.
+        return {path: one if one.content else _looked_at(path) for path, one in zip(paths, told, strict=True)}
     with ThreadPoolExecutor() as pool:  # PIL decodes without holding the interpreter's lock
         told = list(progress(pool.map(_looked_at, paths), "check images", len(paths), "images"))
         contents: dict[str, set[str]] = defaultdict(set)

@@ -64,9 +64,9 @@ class TargetFile:
     licence: str
 
     def path(self) -> Path:
-        folder = Path(self.folder).expanduser()
+        folder = Path(str(self.folder)).expanduser()
         if self.file is not None:
-            return Path(self.file).expanduser()
+            return Path(str(self.file)).expanduser()
         found = [folder / f"targets{suffix}" for suffix in SUFFIXES if (folder / f"targets{suffix}").is_file()]
         if len(found) > 1:
             raise ModelRankError(f"{folder} has {' and '.join(path.name for path in found)}; name one by dataset.file")
@@ -85,14 +85,21 @@ class TargetFile:
             if path.suffix == ".npy":
                 values: Any = np.load(path, allow_pickle=False)
             elif path.suffix in (".csv", ".parquet"):
-                table = read_csv(path, text=(self.id_column,)) if path.suffix == ".csv" else pd.read_parquet(path)
-                if self.column not in table:
+                column, name = str(self.column), str(self.id_column)  # 2024 is the name of a column too
+                table = read_csv(path, text=(name,)) if path.suffix == ".csv" else pd.read_parquet(path)
+                table = table.reset_index() if name in table.index.names else table  # pandas' index is in a .parquet
+                if column not in table:
                     raise ModelRankError(
-                        f"{path} has no column {self.column!r}; name one of {', '.join(map(str, table.columns))} by "
+                        f"{path} has no column {column!r}; name one of {', '.join(map(str, table.columns))} by "
                         "dataset.column"
                     )
-                values = table[self.column]
-                ids = [str(one) for one in table[self.id_column]] if self.id_column in table else []
+                values = table[column]
+                if name in table and (missing := len(table) - len(table[name].dropna())):
+                    raise ModelRankError(
+                        f"{path}: {missing} of {len(table)} ids in the column {name!r} are missing; fill them in, or "
+                        "name another column by dataset.id_column"
+                    )
+                ids = [str(one) for one in table[name]] if name in table else []
             else:
                 raise ModelRankError(f"{path}: give targets as {', '.join(SUFFIXES)}")
             targets, task = read_targets(values, self.task)

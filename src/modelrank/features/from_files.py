@@ -45,9 +45,7 @@ class SavedFeatures:
 
         ModelRankError naming the file where rows and targets do not fit.
         """
-        arrays = self._arrays()
-        if "features" not in arrays:
-            raise ModelRankError(f"{self.path} has {', '.join(arrays) or 'nothing'}, but no array named features")
+        arrays = self._arrays("features", "ids", "logits")
         ids = _texts(arrays)
         n = len(arrays["features"])
         for name in {"ids", "logits"} & set(arrays):
@@ -81,23 +79,35 @@ class SavedFeatures:
         return np.array([place[one] for one in wanted])
 
     def _arrays(self, *names: str) -> dict[str, np.ndarray]:
-        """Those of these names; all where none is given."""
+        """Those of these names that it has; ModelRankError where it has no features. Others are not read."""
         try:
             if self.path.suffix == ".safetensors":
                 with safe_open(self.path, "pt") as tensors:
                     held = list(tensors.keys())
-                    found = {name: tensors.get_tensor(name).numpy() for name in held if name in (names or held)}
+                    read = {name: tensors.get_tensor(name) for name in held if name in names}
+                    # NumPy has no bfloat16
+                    found = {n: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for n, x in read.items()}
             else:
                 with self.path.open("rb") as file:
                     loaded = np.load(file, allow_pickle=False)
                     loaded = {"features": loaded} if isinstance(loaded, np.ndarray) else loaded
-                    found = {name: loaded[name] for name in loaded if name in (names or [name])}
+                    held = list(loaded)
+                    found = {name: loaded[name] for name in held if name in names}
+            if "ids" in found and found["ids"].dtype.kind == "S":  # HDF5's text, for one
+                found["ids"] = np.char.decode(found["ids"], "utf-8")
         except (OSError, ValueError, TypeError, EOFError, BadZipFile, SafetensorError) as error:
-            raise ModelRankError(f"cannot read the features {self.path}: {error}") from error
+            reason = str(error)
+            if "allow_pickle" in reason:  # NumPy's advice is to run the file's code: withheld
+                reason = "it holds Python objects, which are not read; save numbers, and ids as text (ids.astype(str))"
+            raise ModelRankError(f"cannot read the features {self.path}: {reason}") from error
+        if "features" not in held:
+            raise ModelRankError(f"{self.path} has {', '.join(held) or 'nothing'}, but no array named features")
         for name in {"features", "logits"} & set(found):
-            if found[name].ndim != 2 or found[name].dtype.kind not in "fiu":
-                raise ModelRankError(f"{self.path}: {name} must be a matrix of numbers, it is {found[name].shape}")
             own = found[name].dtype
+            if found[name].ndim != 2 or own.kind not in "fiu":
+                raise ModelRankError(
+                    f"{self.path}: {name} must be a matrix of numbers, not {found[name].shape} of {own}"
+                )
             found[name] = found[name].astype(own.newbyteorder("=") if own.kind == "f" else np.float32, copy=False)
         return found
 
@@ -127,10 +137,10 @@ def _texts(arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 def hub(folder: str) -> dict[str, SavedFeatures]:
     """A model for each file of features in the folder, by the file's name without suffix."""
-    path = Path(folder).expanduser()
+    path = Path(str(folder)).expanduser()
     if not path.is_dir():
         raise ModelRankError(f"hub.folder={folder}: there is no such folder")
-    files = [file for file in sorted(path.glob("*")) if file.suffix in SUFFIXES and file.stem != "targets"]
+    files = [file for file in sorted(path.glob("[!.]*")) if file.suffix in SUFFIXES and file.stem != "targets"]
     if not files:
         raise ModelRankError(f"hub.folder={folder}: no file of features there ({', '.join(SUFFIXES)})")
     if len({file.stem for file in files}) < len(files):

@@ -149,7 +149,7 @@ def snapshots(
     Their names are those of the files without suffix (with it where two would share one), ordered by the numbers in
     them (epoch_2 before epoch_10). Hidden files, folders and files of other suffixes are left out, and it is said.
     """
-    root = Path(folder).expanduser() if folder else None
+    root = Path(str(folder)).expanduser() if folder else None
     if root is None or not root.is_dir():
         raise ModelRankError(f"hub.folder={folder}: give the folder that holds the run's checkpoints")
     everything = sorted(root.iterdir())

@@ -154,7 +154,7 @@ class TimmWeights:
     def _own(self) -> Path | None:
         if not self.folder:
             return None
-        root = Path(self.folder).expanduser()
+        root = Path(str(self.folder)).expanduser()
         names = [f"{self.model}{suffix}" for suffix in SUFFIXES] + [Path(self.url).name if self.url else self.model]
         return next((root / name for name in names if (root / name).is_file()), None)
 

@@ -155,7 +155,7 @@ class TorchvisionWeights:
         return found[1] if found else ""
 
     def _own(self) -> Path | None:
-        return Path(self.folder).expanduser() / Path(self.url).name if self.folder else None
+        return Path(str(self.folder)).expanduser() / Path(self.url).name if self.folder else None
 
     def _downloaded(self) -> Path:
         return Path(torch.hub.get_dir()) / "checkpoints" / Path(self.url).name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import cycle
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from modelrank.ranking.compare import BEST, average_ranks, compare, critical_difference, winners
 from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE
 from modelrank.report.tables import LOWER_IS_BETTER, over_seeds
+from modelrank.sweep import options
 from modelrank.types import ModelRankError
 
 COLOURS = (BLUE, ORANGE, "black")
@@ -28,14 +28,15 @@ def label_by(rows: pd.DataFrame, key: str) -> pd.DataFrame:
     """
     if missing := [column for column in ("overrides", "scorer") if column not in rows]:
         raise ModelRankError(f"stage.by={key} needs the results.csv of a sweep; these rows lack {', '.join(missing)}")
-    value = rows["overrides"].astype(str).str.extract(rf"(?:^|\s)\+?{re.escape(key)}=(\S+)")[0]
-    if value.isna().all():
-        known = sorted(set(re.findall(r"(?:^|\s)\+?([\w.@/]+)=", " ".join(rows["overrides"].astype(str)))))
+    jobs = [
+        {name: value for name, equals, value in (one.lstrip("+").partition("=") for one in options(job)) if equals}
+        for job in rows["overrides"].fillna("").astype(str)
+    ]
+    if not any(key in job for job in jobs):
+        known = sorted({name for job in jobs for name in job})
         raise ModelRankError(f"stage.by={key}: no job of this sweep set it; they set {', '.join(known)}")
-    short = key.rsplit(".", 1)[-1]
-    return rows.assign(value=value, base=rows["scorer"], scorer=rows["scorer"] + f" {short}=" + value).dropna(
-        subset="value"
-    )
+    rows = rows.assign(value=[job.get(key) for job in jobs], base=rows["scorer"]).dropna(subset="value")
+    return rows.assign(scorer=rows["scorer"] + f" {key.rsplit('.', 1)[-1]}=" + rows["value"])
 
 
 def ablation(rows: pd.DataFrame, key: str, metric: str) -> Figure:
