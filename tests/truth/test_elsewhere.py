@@ -43,6 +43,13 @@ def test_models_are_known_by_identity_whatever_they_are_called_and_seeds_are_ave
     np.testing.assert_allclose(found.iloc[:, 0], 0.6)
 
 
+def test_copies_of_one_model_under_two_names_are_both_known(tmp_path):
+    asked = replace(ASKED, models={"a": "A", "b": "B", "c": "C", "copy of a": "A"})
+    add(tmp_path / "m.csv", rows("one") + rows("two", (0.1, 0.2)))
+    found = accuracies(asked, "accuracy", measured=[tmp_path / "m.csv"], named=[])
+    assert found.to_numpy().tolist() == [[0.5], [0.6], [0.7], [0.5]]
+
+
 def test_nothing_of_the_target_is_remembered_by_its_images_or_by_its_name(tmp_path):
     add(tmp_path / "m.csv", rows("digits") + rows("Digit_s") + rows("another name", data_id="D") + rows("ok"))
     same = dict.fromkeys("abc", 0.5)
