@@ -144,5 +144,6 @@ def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFra
                 "reason": last.reason if last else "",
             }
         )
-    rows.sort(key=lambda row: (row["model"] != race.pick(), math.isnan(row["expected"]), -row["expected"]))
+    place = {name: number for number, name in enumerate(found.model)}
+    rows.sort(key=lambda row: (row["model"] != race.pick(), place.get(row["model"], len(place))))
     return pd.DataFrame(rows)
