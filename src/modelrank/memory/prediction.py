@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -32,7 +33,12 @@ def predicted(
     facts = {"chance_best": best, "mean": posterior.mean[had]}
     table = pd.DataFrame({"model": [models[number] for number in had], **accuracies, **facts})
     table = table.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
-    return table.assign(**table[list(accuracies)].clip(-np.inf if metric == "r2" else 0.0, 1.0))
+    return table.assign(**table[list(accuracies)].clip(*limits(metric)))
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """Where the metric ends."""
+    return -math.inf if metric == "r2" else 0.0, 1.0
 
 
 def ties(
