@@ -1,4 +1,5 @@
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -52,10 +53,13 @@ def test_copies_of_one_model_under_two_names_are_both_known(tmp_path):
 
 def test_nothing_of_the_target_is_remembered_by_its_images_or_by_its_name(tmp_path):
     add(tmp_path / "m.csv", rows("digits") + rows("Digit_s") + rows("another name", data_id="D") + rows("ok"))
+    add(tmp_path / "m.csv", rows(normalize("NFD", "été")) + rows("ete"))
     same = dict.fromkeys("abc", 0.5)
     path = named(tmp_path / "n.csv", ("h", "digits", "accuracy", same), ("h", "DIGITS ", "accuracy", same))
     found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
-    assert [title.split()[0] for title in found] == ["ok"]
+    assert {title.split()[0] for title in found} == {"ete", "ok", normalize("NFD", "été")}
+    found = accuracies(replace(ASKED, dataset="Été"), "accuracy", measured=[tmp_path / "m.csv"], named=[])
+    assert {title.split()[0] for title in found} == {"Digit_s", "ete", "ok"}
 
 
 def test_other_protocols_and_names_count_until_three_sets_are_by_the_same_one(tmp_path):

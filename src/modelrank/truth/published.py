@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -118,8 +119,9 @@ def accuracies(rows: pd.DataFrame, protocol: str) -> dict[str, dict[str, float]]
 
 
 def plain_name(dataset: str) -> str:
-    """What tells a data set from the one asked for, where names have to: letters and digits, whatever their case."""
-    return "".join(character for character in dataset.casefold() if character.isalnum())
+    """What tells a data set from the one asked for, where names have to: letters and digits, whatever their case and
+    however they are encoded (file systems take accents apart)."""
+    return "".join(character for character in normalize("NFKC", dataset).casefold() if character.isalnum())
 
 
 def kind(metric: str) -> str:
