@@ -19,6 +19,15 @@ def test_intervals_end_where_the_metric_does(metric, lowest):
     assert list(found.model) == ["c", "b", "a"]
 
 
+def test_what_is_cut_keeps_its_order():
+    easy = Belief(np.array([0.5, 2.0, 1.0]), np.zeros((3, 1)), np.ones(3), 0.99, 0.1, np.log(0.05), 0.5)
+    found = predicted(easy.given(), ["a", "b", "c"], metric="accuracy")
+    assert found.expected.tolist() == [1.0, 1.0, 1.0]
+    assert found.model.tolist() == ["b", "c", "a"]
+    assert found["mean"].is_monotonic_decreasing
+    assert found["mean"].is_unique
+
+
 def test_a_model_that_cannot_be_had_is_no_rival():
     posterior, names = WIDE.given(), ["a", "b", "c"]
     found = predicted(posterior, names, metric="accuracy", among=["a", "b"])

@@ -71,6 +71,28 @@ def test_a_model_that_cannot_be_trained_is_no_rival(tmp_path):
     assert rows.chance_best.sum() == pytest.approx(1)
 
 
+def test_what_a_network_is_worth_ends_where_the_metric_does(tmp_path):
+    world = World({"a": 1.3, "b": 1.0})
+    race = world.race([1.0, 0.0])
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 300.0, sure=1.0)
+    assert race.worth()["a"] > 1
+    probes = {name: Probe(10, 1.0, 1.0, 0.1) for name in "ab"}
+    found = answer(race, probes, metric="accuracy", wanted=0.95)
+    assert (found.pick, found.steps) == ("a", 80)
+    assert 0 < found.low <= found.expected <= found.high == 1
+    assert table(race, probes, metric="accuracy").now.max() == 1
+
+
+def test_where_all_is_expected_at_the_end_of_the_metric_the_most_promising_comes_first(tmp_path):
+    world = World(dict.fromkeys("abcde", 1.0))
+    race = world.race([0.0, 1.0, 2.0, 3.0, 4.0])
+    race = replace(race, belief=replace(race.belief, location=1.1, location_sd=0.05))
+    race.run(InTurn(world.advance), Diary(tmp_path, world.clock), 0.0, sure=1.0)
+    rows = table(race, {name: Probe(10, 1.0, 1.0, 0.1) for name in race.models}, metric="accuracy")
+    assert rows.expected.tolist() == [1.0] * 5
+    assert rows.model.tolist() == list("edcba")
+
+
 def test_what_no_training_can_settle_is_said(tmp_path):
     world = World({"a": 0.800, "b": 0.799, "c": 0.2})
     race = replace(world.race(), noise=lambda value: 0.02)

@@ -19,6 +19,9 @@ def test_time_of_a_killed_trial_is_counted(tmp_path):
     checkpoint = tmp_path / "last.ckpt"
     checkpoint.write_bytes(b"")
     os.utime(checkpoint, (since + 50, since + 50))
+    lock = tmp_path / "lock"  # of the next run
+    lock.touch()
+    os.utime(lock, (since + 86400, since + 86400))
     assert Diary(tmp_path, world.clock).spent == pytest.approx(150, abs=0.1)
 
 

@@ -185,6 +185,22 @@ def test_what_failed_is_tried_again_by_the_next_run(tmp_path):
     assert again.last("m9").reason == ""
 
 
+def test_looked_at_again_what_diverged_is_no_rival(tmp_path):
+    world = World(TEN)
+
+    def advance(model, rung, before):
+        if model in ("m8", "m9") and rung == 1:
+            return {3: {"failed": "the loss became nan in step 30"}}
+        return world.advance(model, rung, before)
+
+    race, again = world.race(), world.race()
+    for one in (race, again):
+        one.run(InTurn(advance), Diary(tmp_path, world.clock), 0.4 * race.everything(), sure=1.0)
+    assert not {"m8", "m9"} & {*race.rivals()}
+    assert again.trials == race.trials
+    assert (again.rivals(), again.certainty()) == (race.rivals(), race.certainty())
+
+
 def test_a_bad_model_is_out_and_the_others_go_on(tmp_path):
     world = World(TEN, broken=("m9", "m3"))
     race = world.race()

@@ -33,6 +33,13 @@ def test_a_model_may_be_called_null_and_a_data_set_by_a_year(tmp_path):
     assert list(found) == ["007", "2024", "NA"]
 
 
+def test_trainings_of_no_seconds_cost_what_the_others_do():
+    rows = pd.DataFrame(
+        {"dataset": list("xxxxyy"), "model": list("abcdab"), "accuracy": 0.5, "seconds": [0, 0, 0, 8, 0, 0]}
+    )
+    assert hub(rows, "mine").cost.loc["a"].to_dict() == {"x": 8, "y": 1}
+
+
 def test_one_csv_is_a_hub(tmp_path):
     ROWS.to_csv(tmp_path / "mine.csv", index=False)
     found = read(tmp_path / "mine.csv", modality="sound")

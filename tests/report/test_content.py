@@ -150,6 +150,7 @@ def test_a_prediction_orders_the_models_and_is_said_first(make_report):
             "low": 0.5,
             "high": 0.9,
             "chance_best": [0.6, 0.3, 0.1],
+            "mean": [0.8, 0.7, 0.6],
         }
     )
     said = {"ties": others[:1], "certainty": 0.55, "rests": "3 scorers", "first_is_best": 0.9}
@@ -178,6 +179,9 @@ def test_a_prediction_orders_the_models_and_is_said_first(make_report):
     show(report, shown)
     assert "Models by predicted accuracy" in (text := shown.export_text())
     assert "[0.50, 0.90]" in text
+    easy = replace(report, prediction=prediction.assign(expected=1.0, mean=[1.03, 1.02, 1.01]))
+    for rows in (easy.models(), easy.models_by("prediction")):
+        assert [(row.model, row.rank) for row in rows] == [(worst, 1), (others[0], 2), (others[1], 3)], "not a tie"
 
 
 def test_the_predicted_best_comes_first_also_without_a_score_of_the_main_scorer():
@@ -187,6 +191,7 @@ def test_the_predicted_best_comes_first_also_without_a_score_of_the_main_scorer(
     prediction = pd.DataFrame(
         {"model": list("abc"), "expected": [0.9, 0.8, 0.7], "low": 0.5, "high": 1.0, "chance_best": [0.8, 0.1, 0.1]}
     )
+    prediction["mean"] = prediction.expected
     context = {"certainty": 0.93, "metric": "r2"}
     report = replace(report, scores=scores.assign(seconds=1.0), prediction=prediction, context=context)
     assert [row.model for row in report.models()] == ["a", "b", "c"]

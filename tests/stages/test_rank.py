@@ -7,16 +7,17 @@ from modelrank.stages.score import ScoredHub
 from modelrank.types import Score, Truth
 
 
-def test_seconds_of_a_prediction_are_unknown_and_not_none():
+def test_a_prediction_has_no_seconds_and_the_order_that_it_had_before_it_was_cut():
     accuracy = {"a": 0.9, "b": 0.8, "c": 0.7}
     rows = pd.DataFrame({"model": list(accuracy), "scorer": "disco", "seconds": 2.0, "warning": ""})
     hub = ScoredHub(rows, {"disco": rank("disco", {m: Score(v) for m, v in accuracy.items()})}, {})
     cfg = OmegaConf.create({"hub": {"name": "h"}, "dataset": {"name": "d"}, "seed": 0})
-    prediction = pd.DataFrame({"model": list(accuracy), "expected": list(accuracy.values())})
+    prediction = pd.DataFrame({"model": list("cba"), "expected": 1.0, "mean": [1.03, 1.02, 1.01]})
     found = _agreements(cfg, hub, Truth("d", "p", "accuracy", accuracy, {}, "test"), prediction)
-    seconds = pd.DataFrame(found).set_index("scorer").seconds
-    assert seconds["disco"] == 6
-    assert pd.isna(seconds["prediction"])
+    by = pd.DataFrame(found).set_index("scorer")
+    assert by.seconds["disco"] == 6
+    assert pd.isna(by.seconds["prediction"])
+    assert (by.winner["prediction"], by.tau_w["prediction"]) == ("c", -1)
 
 
 def test_pictures_say_which_models_they_are_of():

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -43,12 +44,22 @@ def test_models_are_known_by_identity_whatever_they_are_called_and_seeds_are_ave
     np.testing.assert_allclose(found.iloc[:, 0], 0.6)
 
 
+def test_copies_of_one_model_under_two_names_are_both_known(tmp_path):
+    asked = replace(ASKED, models={"a": "A", "b": "B", "c": "C", "copy of a": "A"})
+    add(tmp_path / "m.csv", rows("one") + rows("two", (0.1, 0.2)))
+    found = accuracies(asked, "accuracy", measured=[tmp_path / "m.csv"], named=[])
+    assert found.to_numpy().tolist() == [[0.5], [0.6], [0.7], [0.5]]
+
+
 def test_nothing_of_the_target_is_remembered_by_its_images_or_by_its_name(tmp_path):
     add(tmp_path / "m.csv", rows("digits") + rows("Digit_s") + rows("another name", data_id="D") + rows("ok"))
+    add(tmp_path / "m.csv", rows(normalize("NFD", "été")) + rows("ete"))
     same = dict.fromkeys("abc", 0.5)
     path = named(tmp_path / "n.csv", ("h", "digits", "accuracy", same), ("h", "DIGITS ", "accuracy", same))
     found = accuracies(ASKED, "accuracy", measured=[tmp_path / "m.csv"], named=[path])
-    assert [title.split()[0] for title in found] == ["ok"]
+    assert {title.split()[0] for title in found} == {"ete", "ok", normalize("NFD", "été")}
+    found = accuracies(replace(ASKED, dataset="Été"), "accuracy", measured=[tmp_path / "m.csv"], named=[])
+    assert {title.split()[0] for title in found} == {"Digit_s", "ete", "ok"}
 
 
 def test_other_protocols_and_names_count_until_three_sets_are_by_the_same_one(tmp_path):

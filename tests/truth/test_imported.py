@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -51,6 +53,20 @@ def test_three_columns_are_enough_and_stay_in_memory(take):
 
 def titles(found):
     return [title.split()[0] for title in found]
+
+
+def test_an_order_of_classifiers_is_none_of_regressors(take):
+    angles = [row | {"metric": "r2"} for row in plain("angles", (0.9, 0.8, -0.7))]
+    both = angles + [row | {"metric": "accuracy"} for row in plain("digits") + plain("pets", (0.1, 0.2, 0.3))]
+    assert take(both).mean_rank_elsewhere == {"a": 3, "b": 2, "c": 1}
+
+
+def test_values_of_another_metric_are_not_taken_for_those_of_the_data_set(take):
+    with pytest.raises(ModelRankError, match=r"mine\.csv has values of accuracy on digits, where r2 is measured; .*r2"):
+        take(plain("digits"), replace(ASKED, metric="r2"))
+    assert take.remembered().shape == (3, 0)
+    given = [row | {"metric": "r2"} for row in plain("digits")]
+    assert take(given, replace(ASKED, metric="r2")).metric == "r2"
 
 
 def test_rows_that_are_no_longer_in_the_file_are_forgotten(take, tmp_path):

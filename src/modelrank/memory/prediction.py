@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -17,8 +18,9 @@ COUNT = 4000  # draws of all models together
 def predicted(
     posterior: Posterior, models: Sequence[str], *, metric: str, among: Collection[str] | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """Columns model, expected, low, high (the central 80 % interval of its accuracy), chance_best; all cut where the
-    metric ends: at 1, and but for R^2 at 0.
+    """Columns model, expected, low, high (the central 80 % interval of its accuracy), chance_best, mean. expected, low
+    and high are cut where the metric ends: at 1, and but for R^2 at 0; mean is what is expected before that, and orders
+    the models.
 
     among: the models that can be had; None: all. The best expected comes first. Cost: COUNT draws of the N models
     together.
@@ -28,9 +30,15 @@ def predicted(
     drawn = posterior.samples(COUNT, np.random.default_rng(seed))[:, had]
     best = np.bincount(drawn.argmax(1), minlength=len(had)) / len(drawn)
     accuracies = {"expected": posterior.mean[had], "low": low[had], "high": high[had]}
-    table = pd.DataFrame({"model": [models[number] for number in had], **accuracies, "chance_best": best})
-    table = table.sort_values("expected", ascending=False, kind="stable", ignore_index=True)
-    return table.assign(**table[list(accuracies)].clip(-np.inf if metric == "r2" else 0.0, 1.0))
+    facts = {"chance_best": best, "mean": posterior.mean[had]}
+    table = pd.DataFrame({"model": [models[number] for number in had], **accuracies, **facts})
+    table = table.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+    return table.assign(**table[list(accuracies)].clip(*limits(metric)))
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """Where the metric ends."""
+    return -math.inf if metric == "r2" else 0.0, 1.0
 
 
 def ties(

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from modelrank.memory.prediction import LEVEL, predicted, ties
+from modelrank.memory.prediction import LEVEL, limits, predicted, ties
 from modelrank.progress import spoken
 from modelrank.recommend.probe import Probe
 from modelrank.recommend.race import Race
@@ -90,10 +91,9 @@ def answer(race: Race, probes: Mapping[str, Probe], *, metric: str, wanted: floa
     expected, low, high = float(own.expected), float(own.low), float(own.high)
     at_hand = race.at_hand().get(pick)
     if at_hand is not None and at_hand.value is not None and race.rules.rungs[at_hand.rung] < race.rules.rungs[-1]:
-        expected = race.worth()[pick]
-        error = race.noise(expected) * float(ndtri((1 + LEVEL) / 2))
-        least = -math.inf if metric == "r2" else 0.0
-        low, high = max(least, expected - error), min(1.0, expected + error)
+        worth = race.worth()[pick]
+        error = race.noise(worth) * float(ndtri((1 + LEVEL) / 2))
+        expected, low, high = np.clip([worth, worth - error, worth + error], *limits(metric)).tolist()
     cheapest = min([pick, *tied], key=lambda name: probes[name].latency_ms)
     return Answer(
         pick=pick,
@@ -131,7 +131,7 @@ def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFra
         rows.append(
             {
                 "model": name,
-                "now": now.get(name, math.nan),
+                "now": float(np.clip(now.get(name, math.nan), *limits(metric))),
                 **{column: float(expected.at[name, column]) for column in ("expected", "low", "high")},
                 "val": trial.value if trial and trial.value is not None else math.nan,
                 "steps": trial.steps if trial else 0,
@@ -144,5 +144,6 @@ def table(race: Race, probes: Mapping[str, Probe], *, metric: str) -> pd.DataFra
                 "reason": last.reason if last else "",
             }
         )
-    rows.sort(key=lambda row: (row["model"] != race.pick(), math.isnan(row["expected"]), -row["expected"]))
+    place = {name: number for number, name in enumerate(found.model)}
+    rows.sort(key=lambda row: (row["model"] != race.pick(), place.get(row["model"], len(place))))
     return pd.DataFrame(rows)

@@ -78,7 +78,9 @@ class Diary:
     def _killed(self, since: float | None) -> float:
         if since is None:
             return 0.0
-        newest = max((path.stat().st_mtime for path in self.folder.rglob("*") if path.is_file()), default=since)
+        # The lock is not counted: some versions of filelock write it anew when this run takes it.
+        written = [path for path in self.folder.rglob("*") if path.is_file() and path.name != "lock"]
+        newest = max((path.stat().st_mtime for path in written), default=since)
         return max(0.0, newest - since)
 
     def _write(self, since: float | None) -> None:

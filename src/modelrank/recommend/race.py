@@ -201,9 +201,8 @@ class Race:
         Returns why there is no further one.
         As many at a time as the executor has workers; what is running when it is sure is left to be cut off.
         """
-        # What failed is tried again: a full disk or a damaged file is mended by now, and a training that diverged says
-        # so from its folder.
-        self.trials[:] = [trial for trial in diary.trials if trial.model in self.models and not trial.reason]
+        # What an error ended is tried again: a full disk or a damaged file is mended by now. What diverged is known.
+        self.trials[:] = [trial for trial in diary.trials if trial.model in self.models and trial.found]
         began: dict[str, float] = {}  # of the models in training
         while not (self.pick() in self.finished() and self.certainty() >= sure):
             while len(began) < executor.workers and (model := self.choose(budget - diary.spent, began)):

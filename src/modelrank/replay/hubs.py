@@ -85,6 +85,7 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
     table = rows.assign(dataset=rows.dataset.astype(str), model=rows.model.astype(str))
     accuracy = _wide(table, "accuracy")
     cost = _wide(table, "seconds") if "seconds" in rows else accuracy.notna().astype(float)
+    cost = cost.where(cost > 0)  # less than the clock shows is not for nothing
     scorers = [column for column in map(str, rows.columns) if column.startswith("score:")]
     scores = {
         str(dataset): pd.DataFrame({name[6:]: group[name].to_numpy(dtype=float) for name in scorers}, group.model)
@@ -100,7 +101,7 @@ def hub(rows: pd.DataFrame, name: str, *, modality: str = "", models: pd.DataFra
         modality=modality,
         accuracy=accuracy,
         seen=_wide(table, "val_accuracy").fillna(accuracy) if "val_accuracy" in rows else accuracy,
-        cost=cost.where(cost > 0).fillna(cost.median()).fillna(1.0),
+        cost=cost.fillna(cost.median()).fillna(1.0),
         scores=scores,
         curves={share: _wide(table, _column(rows, share)) for share in curves},
         facts=facts.reindex(accuracy.index).dropna(axis=1, how="all"),

@@ -102,7 +102,7 @@ class Report:
              `metric` (of the data set), `first_is_best` (on which share of subsets of the images it is), `level` (of
              the scores' intervals), `samples` (heading -> (id, image) of some), `classes` (how many the data set has).
     scorer:  the one whose scores are shown; by default the first in `scores`.
-    prediction: columns model, expected, low, high, chance_best, best first; where given it orders the models.
+    prediction: as `modelrank.memory.prediction.predicted`; where given its mean orders the models.
     """
 
     scores: pd.DataFrame
@@ -154,8 +154,8 @@ class Report:
         return self._ordered(self.prediction.rename(columns=names).to_dict(orient="records"), {})
 
     def _ordered(self, rows: list[dict[str, Any]], predicted: Mapping[str, Mapping[str, float]]) -> list[ModelRow]:
-        """By what is predicted, or by their scores where it is empty."""
-        order = {row["model"]: predicted[row["model"]]["expected"] if predicted else row["score"] for row in rows}
+        """By the mean that is predicted, or by their scores where there is none."""
+        order = {row["model"]: {**row, **predicted.get(row["model"], {})}.get("mean", row["score"]) for row in rows}
         rows = sorted(rows, key=lambda row: (-order[row["model"]], row["model"]))
         known = self.truth.accuracy if self.truth else {}
         accuracies = known.values()  # also of models without a score

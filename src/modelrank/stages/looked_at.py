@@ -40,18 +40,23 @@ def looked_at(
     limit: float,
 ) -> LookedAt:
     """What each model costs, measured once a race. Unseen are those before whose turn `limit` seconds were spent (the
-    first that is within the constraints has one)."""
+    first that is within the constraints has one). One that an error kept out has another turn in the next run, if there
+    is time; else it is out by the same error."""
     limits = build.constraints(cfg)
     device = "cuda" if cfg.trainer.accelerator == "gpu" else "cpu"
     path = folder / f"probes-{short({'host': platform.node(), 'device': device})}.json"
     known = read(path)
     looked = LookedAt({}, {}, [])
     for name, model in progress(models.items(), "probe", len(models), "models"):
-        if name not in known and diary.spent > limit and looked.probes:
-            looked.unseen.append(name)
+        new = "error" in known.get(name, {"error": ""})
+        if new and diary.spent > limit and looked.probes:
+            if name in known:
+                looked.out[name] = known[name]["error"]
+            else:
+                looked.unseen.append(name)
             continue
         try:
-            if name not in known:
+            if new:
                 with diary.working():
                     found = probe(
                         model,
@@ -67,6 +72,8 @@ def looked_at(
             stopping.again()
             log.warning("%s: %s", name, error)
             looked.out[name] = str(error)
+            known[name] = {"error": str(error)}
+            write(path, known)
             continue
         if reason := limits.broken(model.licence, found):
             log.info("%s is left out: %s", name, reason)

@@ -114,7 +114,7 @@ def _agreements(cfg: DictConfig, hub: ScoredHub, truth: Truth, prediction: pd.Da
         for scorer, ranking in hub.rankings.items()
     }
     if prediction is not None:
-        values = {"prediction": dict(zip(prediction.model, prediction.expected, strict=True))} | values
+        values = {"prediction": dict(zip(prediction.model, prediction["mean"], strict=True))} | values
     return [_agreement(cfg, hub, scorer, own, truth, common) for scorer, own in values.items()]
 
 

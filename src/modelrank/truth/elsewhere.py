@@ -14,7 +14,7 @@ from modelrank.memory.prior import FEWEST
 from modelrank.root import resolve
 from modelrank.truth import ledger
 from modelrank.truth.ledger import Asked
-from modelrank.truth.published import plain_name, published_rows
+from modelrank.truth.published import kind, plain_name, published_rows
 from modelrank.truth.scored import recalled
 from modelrank.types import NotMeasured
 
@@ -93,19 +93,18 @@ def _measured(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterato
         rows = ledger.rows(paths)
     except NotMeasured:
         return
-    names = {identity: name for name, identity in asked.models.items()}
     own = rows.loc[
-        rows.model_id.isin(list(names))
+        rows.model_id.isin(list(asked.models.values()))
         & (rows.data_id != asked.data_id)
         & (rows.dataset.map(plain_name) != plain_name(asked.dataset))
-        & (rows.metric.map(_kind) == _kind(metric))
+        & (rows.metric.map(kind) == kind(metric))
     ]
-    own = own.assign(label=own.model_id.map(names))
     called = own.dataset.map(plain_name).groupby(own.data_id).agg(set)
     for (protocol_id, data_id), group in own.groupby(["protocol_id", "data_id"], sort=False):
-        if group.label.nunique() >= FEWEST:
+        if group.model_id.nunique() >= FEWEST:
             title = f"{group.dataset.iloc[0]} by {group.protocol.iloc[0]} ({protocol_id}, {data_id})"
-            accuracy = pd.Series(group.groupby("label").accuracy.mean())
+            of = group.groupby("model_id").accuracy.mean()
+            accuracy = pd.Series({name: of[identity] for name, identity in asked.models.items() if identity in of})
             yield _Table(title, accuracy, called[data_id], str(data_id), str(protocol_id))
 
 
@@ -117,14 +116,9 @@ def _named(asked: Asked, metric: str, paths: Sequence[str | Path]) -> Iterator[_
         own = rows.loc[
             rows.model.isin(list(asked.models))
             & (rows.dataset.map(plain_name) != plain_name(asked.dataset))
-            & (rows.metric.map(_kind) == _kind(metric))
+            & (rows.metric.map(kind) == kind(metric))
         ]
         for (hub, protocol, dataset), group in own.groupby(["hub", "protocol", "dataset"], sort=False):
             if len(group) >= FEWEST:
                 title = f"{dataset} by {protocol} ({hub}, {path.name})"
                 yield _Table(title, group.set_index("model").accuracy, {plain_name(dataset)})
-
-
-def _kind(metric: str) -> str:
-    """Of the task that the metric belongs to."""
-    return {"r2": "regression", "map": "detection", "map50": "detection"}.get(metric, "classification")

@@ -24,7 +24,7 @@ from modelrank.keys import short
 from modelrank.memory.prior import mean_rank
 from modelrank.packages import writable
 from modelrank.root import resolve
-from modelrank.truth.published import plain_name, valid
+from modelrank.truth.published import kind, plain_name, valid
 from modelrank.types import ModelRankError, NotMeasured, Truth
 
 if TYPE_CHECKING:
@@ -63,18 +63,20 @@ def protocol_id(protocol: Protocol) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """Whose accuracies are wanted: of these models, on this data set, by this protocol. models: name -> id."""
+    """Whose accuracies are wanted: of these models, on this data set, by this protocol. models: name -> id. metric: of
+    the data set; `data_id` tells it from others."""
 
     models: Mapping[str, str]
     dataset: str
     data_id: str
     protocol: str
     protocol_id: str
+    metric: str = "accuracy"
 
     @classmethod
     def of(cls, models: Collection[PretrainedModel], data: ImageData, protocol: Protocol) -> Self:
         ids = {model.name: model_id(model) for model in models}
-        return cls(ids, data.name, data_id(data), protocol.name, protocol_id(protocol))
+        return cls(ids, data.name, data_id(data), protocol.name, protocol_id(protocol), data.metric)
 
 
 def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
@@ -100,7 +102,7 @@ def measured(asked: Asked, *, paths: Sequence[str | Path]) -> Truth:
         (table.protocol_id == asked.protocol_id)
         & (table.data_id != asked.data_id)
         & (table.dataset.map(plain_name) != plain_name(asked.dataset))
-        & ((table.metric == "r2") == (chosen.metric.iloc[0] == "r2"))  # an order of classifiers is none of regressors
+        & (table.metric.map(kind) == kind(chosen.metric.iloc[0]))
     ]
     tables = {
         name: _means(_by_model(_largest(group, asked), asked))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -52,14 +53,21 @@ def truth_by_name(asked: Asked, table: pd.DataFrame, path: str | Path, protocol:
         )
     if rows.metric.nunique() != 1:
         raise ModelRankError(f"accuracies by different metrics in one table: {', '.join(rows.metric.unique())}")
+    metric = str(rows.metric.iloc[0])
+    if kind(metric) != kind(asked.metric):
+        raise ModelRankError(
+            f"{path} has values of {metric} on {asked.dataset}, where {asked.metric} is measured; if they are of that, "
+            f"give its rows a column metric with {asked.metric}, else go on with truth=none"
+        )
+    alike = table.loc[(table.hub == hubs[0]) & (table.metric.map(kind) == kind(metric))]
     return Truth(
         dataset=asked.dataset,
         protocol=protocol,
-        metric=str(rows.metric.iloc[0]),
+        metric=metric,
         accuracy=dict(zip(rows.model, rows.accuracy, strict=True)),
         per_seed={},
         source="; ".join(dict.fromkeys(rows.source)),
-        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(table.loc[table.hub == hubs[0]], protocol), asked.dataset),
+        mean_rank_elsewhere=mean_rank_elsewhere(accuracies(alike, protocol), asked.dataset),
         match="names",
     )
 
@@ -111,8 +119,14 @@ def accuracies(rows: pd.DataFrame, protocol: str) -> dict[str, dict[str, float]]
 
 
 def plain_name(dataset: str) -> str:
-    """What tells a data set from the one asked for, where names have to: letters and digits, whatever their case."""
-    return "".join(character for character in dataset.casefold() if character.isalnum())
+    """What tells a data set from the one asked for, where names have to: letters and digits, whatever their case and
+    however they are encoded (file systems take accents apart)."""
+    return "".join(character for character in normalize("NFKC", dataset).casefold() if character.isalnum())
+
+
+def kind(metric: str) -> str:
+    """Of the task that the metric belongs to: an order of classifiers is none of regressors."""
+    return {"r2": "regression", "map": "detection", "map50": "detection"}.get(metric, "classification")
 
 
 def mean_rank_elsewhere(tables: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
