@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from modelrank.trainers import own_device
+from modelrank.trainers import own_device, quiet
 
 
 @pytest.mark.parametrize(("rank", "device"), [("0", 2), ("1", 3)])
@@ -27,3 +27,13 @@ def test_a_rank_has_the_device_that_it_trains_on_for_itself(monkeypatch, rank, d
 @pytest.mark.parametrize("settings", [{"devices": 1}, {"devices": 2, "strategy": "ddp"}])
 def test_on_a_cpu_it_is_one_process(settings):
     assert own_device(partial(pl.Trainer, accelerator="cpu", **settings)) == 1
+
+
+def test_where_slurm_is_installed_nobody_is_told_to_start_python_by_srun(tmp_path, monkeypatch):
+    (tmp_path / "srun").write_text("")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with quiet():
+        pl.Trainer(accelerator="cpu", devices=1, logger=False)
+    with pytest.warns(UserWarning, match="srun"):
+        pl.Trainer(accelerator="cpu", devices=1, logger=False)

@@ -44,6 +44,7 @@ def quiet() -> Iterator[None]:
             r"Checkpoint directory .* exists and is not empty",
             r"You're resuming from a checkpoint that ended before the epoch ended.*",
             r"You defined a `validation_step` but have no `val_dataloader`.*",  # val is measured by truth.arm
+            r"The `srun` command is available on your system but is not used.*",  # the launchers do that
         ):
             warnings.filterwarnings("ignore", message=message)
         try:
