@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -24,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from modelrank.keys import short
+from modelrank.overrides import options
 from modelrank.tracking import Labels
 
 if TYPE_CHECKING:
@@ -161,11 +161,6 @@ def _overrides() -> str:
 def _asked(overrides: Iterable[str]) -> str:
     """What makes a job the one that it is; that it may be skipped is no part of that."""
     return " ".join(given for given in overrides if not given.startswith("skip_done="))
-
-
-def options(overrides: str) -> list[str]:
-    """One by one. A value may hold spaces: an option begins where a key does."""
-    return re.split(r" (?=~|\+{0,2}[\w./@:-]+=)", overrides)
 
 
 def _sorted(overrides: str) -> str:

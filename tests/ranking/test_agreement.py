@@ -154,9 +154,9 @@ def test_ties_are_marked():
 def test_interval_is_seeded_and_holds_the_value_and_is_fast():
     x, y = np.random.default_rng(3).normal(size=(2, 12))
     y += x
-    start = time.process_time()
+    start = time.perf_counter()
     low, high = tau_interval(x, y)
-    assert time.process_time() - start < 0.1
+    assert time.perf_counter() - start < 0.1
     assert low < weighted_tau(x, y) < high
     assert (low, high) == tau_interval(x, y) != tau_interval(x, y, seed=1)
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from modelrank.overrides import options
 from modelrank.ranking.compare import BEST, average_ranks, compare, critical_difference, winners
 from modelrank.report.drawing import BLUE, GREY, ORANGE, STYLE
 from modelrank.report.tables import LOWER_IS_BETTER, over_seeds
-from modelrank.sweep import options
 from modelrank.types import ModelRankError
 
 COLOURS = (BLUE, ORANGE, "black")
