@@ -167,6 +167,7 @@ def test_slurm_fine_tunes_and_a_job_whose_time_is_over_goes_on_by_the_same_comma
     assert run.returncode == 1
     assert "not all jobs of the sweep are done (of those begun: 1 ok, 1 failed; see " in said
     assert "stopped; the rows that were finished" in (slurm / "said0").read_text()
+    assert "failed" not in (slurm / "said0").read_text()
     rows = pd.read_csv(results)
     assert rows.seed[rows.job_status == "ok"].tolist() == [1, 1]
     failed = rows.loc[rows.job_status == "failed"]

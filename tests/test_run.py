@@ -4,6 +4,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,9 @@ def test_ranks_the_small_hub_and_leaves_rows(run, capsys):
 
 
 def test_a_wrong_option_answers_at_once_with_the_right_ones():
-    before = os.times()
+    start = time.perf_counter()
     done = terminal("scorer=discoo")
-    after = os.times()  # of the processor: other work on the machine does not count
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 3
+    assert time.perf_counter() - start < 3
     assert done.returncode == 1
     assert "logme" in done.stderr
     assert "disco" in done.stderr

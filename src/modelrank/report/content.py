@@ -155,7 +155,7 @@ class Report:
 
     def _ordered(self, rows: list[dict[str, Any]], predicted: Mapping[str, Mapping[str, float]]) -> list[ModelRow]:
         """By the mean that is predicted, or by their scores where there is none."""
-        order = {row["model"]: {**row, **predicted.get(row["model"], {})}.get("mean", row["score"]) for row in rows}
+        order = {row["model"]: predicted.get(row["model"], row).get("mean", row["score"]) for row in rows}
         rows = sorted(rows, key=lambda row: (-order[row["model"]], row["model"]))
         known = self.truth.accuracy if self.truth else {}
         accuracies = known.values()  # also of models without a score
